@@ -123,9 +123,11 @@ def test_the_settings_that_documents_show_are_valid(tmp_path, monkeypatch):
 
 
 def test_a_table_can_be_opened_with_pandas():
-    (block,) = blocks("python", "pandas.")
+    table, facts = blocks("python", "pandas.")
     names = {}
-    exec(block.replace("runs/x", str(FOLDER / "initial_loss_mismatch" / "run")), names)
+    exec((table + facts).replace("runs/x", str(FOLDER / "unshuffled_data" / "run")), names)
+    assert names["loaders"]["role"].tolist() == ["training", "evaluation"]
+    exec(table.replace("runs/x", str(FOLDER / "initial_loss_mismatch" / "run")), names)
     assert names["steps"]["step"].tolist() == list(range(300))
 
 

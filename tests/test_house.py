@@ -252,9 +252,9 @@ def check_style(finding: Finding, diagnoser: Diagnoser) -> None:
     assert options <= set(diagnoser.thresholds), options
     check_measures(finding)
     assert finding.actions
-    assert re.search(r"\d", " ".join(action.text + action.code for action in finding.actions)), (
-        f"no next action has a number in it: {headline}"
-    )
+    said = " ".join(action.text + action.code for action in finding.actions)
+    # What is certain of wiring, data or state may need no number: to set shuffle=True is enough.
+    assert re.search(r"\d", said) or finding.confidence is Confidence.CERTAIN, f"no action with a number: {headline}"
     for action in finding.actions:
         assert action.text[0].isupper()
         assert not action.text.endswith("."), action.text

@@ -3,10 +3,10 @@
 ## What it looks for
 
 cross_entropy and binary_cross_entropy_with_logits apply softmax and sigmoid themselves, and nll_loss wants logarithms
-of probabilities. The autograd graph, or the compiler's, shows the last operation before the loss: a softmax over the
-classes or a sigmoid that is applied twice, a softmax before nll_loss, and a ReLU before the binary loss are critical;
-a sigmoid or ReLU before cross_entropy and a tanh are a warning; log_softmax before cross_entropy is a note, as it
-changes nothing.
+of probabilities, as does kl_div. The autograd graph, or the compiler's, shows the last operation before the loss: a
+softmax over the classes or a sigmoid that is applied twice, a softmax before nll_loss or kl_div, and a ReLU before the
+binary loss are critical; a sigmoid or ReLU before cross_entropy and a tanh are a warning; log_softmax before
+cross_entropy is a note, as it changes nothing.
 
 Where the graph does not say it, the input of the loss is sampled during training. Over samples that span `steps`
 steps or more every value of every sample lies between 0 and 1. For cross_entropy that is critical when each row sums

@@ -22,14 +22,14 @@ A threshold that was multiplied with the scale on purpose does what it is meant 
 `unscale_` of its own, such as that of FSDP, are not judged.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.chart_data import Mark
+from gradaudit.chart_data import Numbers
 from gradaudit.diagnoser import Judged, diagnoser
-from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.wording import count, number, percent, plural, setting
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
@@ -52,7 +52,7 @@ class ClippedScaled(Judged, frozen=True):
     late: int  # steps that the script itself unscaled after clipping
     scale: float  # median; NaN where it is not known
     threshold: float  # median
-    optimizer: int  # the training that shows it
+    norm: float  # median of the gradient norm before clipping; NaN where it is not known
     span: Span
 
 
@@ -75,7 +75,9 @@ def clipping_before_unscale(
 ) -> Iterator[ClippedScaled | ClippedUnscaled | NotApplicable | Skipped]:
     """Count the steps that were clipped before their gradients were unscaled."""
     if not run.meta.schedules.recorded:
-        yield Skipped(reason="the order of clipping and unscaling was not recorded", enable="record with this version")
+        yield Skipped(
+            reason="the order of clipping and unscaling was not recorded", enable="record again with this version"
+        )
         return
     scalers = [one for one in run.meta.schedules.scaling if one.known]
     if not scalers:
@@ -93,7 +95,7 @@ def clipping_before_unscale(
         late=worst.late_unscale,
         scale=median(clipped["amp_scale"].to_numpy(dtype=numpy.float64)),
         threshold=median(clipped["clip_threshold"].to_numpy(dtype=numpy.float64)),
-        optimizer=int(clipped["optimizer"].iloc[0]),
+        norm=median(clipped["gradient_norm"].to_numpy(dtype=numpy.float64)),
         span=Span(first=worst.first_step, last=max(worst.first_step, int(frame["global_step"].iloc[-1]))),
     )
 
@@ -104,7 +106,7 @@ def _ordered(found: ClippedUnscaled) -> Clean:
 
 
 @clipping_before_unscale.tell
-def _finding(found: ClippedScaled, run: Run, limits: Limits) -> Finding:
+def _finding(found: ClippedScaled, limits: Limits) -> Finding:
     small = found.scale <= limits.scaled
     effect = "" if not found.scale > 0 else (
         f" A threshold of {setting(found.threshold)} under a scale of {count(found.scale)} leaves a norm of at "
@@ -121,13 +123,7 @@ def _finding(found: ClippedScaled, run: Run, limits: Limits) -> Finding:
         explanation=("The script calls scaler.unscale_ after clipping." if found.late else
                      "scaler.unscale_ is not called before clipping; scaler.step unscales after it.") + effect,
         span=found.span,
-        evidence=[
-            loss_chart(
-                run.training(found.optimizer),
-                "The training loss; from the mark on gradients are clipped before they are unscaled.",
-                [Mark(label=f"step {count(found.span.first)}", x=found.span.first)],
-            )
-        ],
+        evidence=[_table(found)],
         actions=[
             Action(
                 text=f"Call scaler.unscale_(optimizer) before clipping to {setting(found.threshold)}",
@@ -143,3 +139,18 @@ def _finding(found: ClippedScaled, run: Run, limits: Limits) -> Finding:
                     decides="warning"),
         ],
     )  # fmt: skip
+
+
+def _table(found: ClippedScaled) -> Numbers:
+    """The gradient norm on its way to the step, as the scaler's factor is in it or not; medians over the steps."""
+    scale = found.scale if found.scale > 0 else math.nan
+    most = min(found.norm, found.threshold) if found.norm > 0 else found.threshold
+    return Numbers(
+        title="The gradient norm on its way to the step",
+        caption="Medians over the clipped steps. In the right order the threshold meets the norm on the right.",
+        columns=["", "while scaled", "unscaled"],
+        cells=[
+            ["before clipping", number(found.norm), number(found.norm / scale)],
+            [f"clipped to {setting(found.threshold)}", number(most), number(most / scale)],
+        ],
+    )

@@ -149,17 +149,17 @@ def _leaked(found: Leaked, limits: Limits) -> Finding:
     how = (
         f"{count(known.shared)} of {count(known.examples)} indices of the evaluation's Subset are in the training's"
         if known.exact
-        else f"Of {count(known.examples)} evaluated examples {count(known.shared)} are equal to some of those "
-        f"of the training that were compared; {number(known.by_chance, 2)} would be by chance"
+        else f"{count(known.shared)} of {count(known.examples)} evaluated examples are equal to an example of the "
+        f"training; by chance it would be {number(known.by_chance, 2)}"
     )
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.CERTAIN,
         is_measurement_issue=True,
         title="Training examples in the evaluation",
-        headline=f"The training data holds {percent(known.share)} of the evaluation's examples",
-        explanation=f"{how}. The model has been trained on these, so that the evaluation is too good, and overfitting "
-        "does not show in it.",
+        headline=f"{percent(known.share)} of the evaluation's examples are in the training data",
+        explanation=f"{how}. The model has been trained on these: the evaluation is too good, and hides "
+        "overfitting.",
         span=Span(first=0, last=found.last_step),
         evidence=[_table(found)],
         actions=_actions(known),
@@ -174,14 +174,13 @@ def _leaked(found: Leaked, limits: Limits) -> Finding:
 
 def _actions(known: Overlap) -> list[Action]:
     by_index = Action(
-        text="Split by index once, before the loaders are made, so that 0 indices are in both",
+        text="Split the indices once, before the loaders are made",
         code="train_data, val_data = torch.utils.data.random_split(data, [0.9, 0.1])",
     )
     if known.exact:
         return [by_index]
     copies = Action(
-        text="Remove duplicates before the split, and copy rare examples after it, in the training data alone: "
-        "0 examples are in both then",
+        text="Remove duplicates before the split; copy rare examples after it, in the training data alone",
         code="data = data.drop_duplicates()",
     )
     return [copies, by_index]

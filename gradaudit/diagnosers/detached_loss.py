@@ -6,7 +6,9 @@ The autograd graph behind each backward of the first steps, and of steps that do
 the sum of, the parameters that each term reaches, and the optimizers that step before the next backward. In `looks`
 graphs or more a term reaches two tensors or more, and none of theirs. It is critical where the whole objective does,
 and where what it reaches belongs to another optimizer, which steps with gradients of its own. It is a warning where
-the rest of the objective trains the optimizer's parameters, and what the term reaches is in no optimizer.
+the rest of the objective trains the optimizer's parameters, and what the term reaches is in no optimizer. It is
+critical, too, where most objectives are a tensor that no operation with a gradient made, and that was only told to
+require one.
 
 ## Why it matters
 
@@ -16,7 +18,9 @@ The term is computed, printed and weighted, and changes nothing. A generator who
 ## What to try
 
 Remove the `.detach()`, `.data`, `.item()`, `torch.no_grad()` or the round trip through numpy between the network and
-this loss. Or give the optimizer the parameters of the network that the loss is made of.
+this loss. Or give the optimizer the parameters of the network that the loss is made of. Never call
+`loss.requires_grad_()`: it hides the error that says that the loss has no graph. Compute the loss from the raw outputs,
+without a threshold, `argmax` or rounding.
 
 ## When it is wrong
 
@@ -61,6 +65,14 @@ class Detached(Judged, frozen=True):
     span: Span
 
 
+class WithoutGraph(Judged, frozen=True):
+    """The objective comes from no operation that has a gradient."""
+
+    looks: int  # backwards
+    owned: int  # tensors of the optimizers
+    span: Span
+
+
 class Attached(Judged, frozen=True):
     """Each term reaches parameters that are stepped."""
 
@@ -84,9 +96,13 @@ class Attached(Judged, frozen=True):
         "stale_gradient",
     ),
 )
-def detached_loss(run: Run, limits: Limits) -> Iterator[Detached | Attached | NotApplicable | Skipped]:
+def detached_loss(run: Run, limits: Limits) -> Iterator[Detached | WithoutGraph | Attached | NotApplicable | Skipped]:
     """Look for terms whose gradients nobody uses."""
     graph = run.meta.graph
+    if graph.leaf_roots >= limits.looks and graph.leaf_roots > len(graph.looks):
+        owned = sum(tensor.optimizer >= 0 for tensor in run.meta.tensors)
+        yield WithoutGraph(graph.leaf_roots, owned, Span(first=0, last=int(run.steps["global_step"].iloc[-1])))
+        return
     if not graph.looks:
         yield Skipped(reason="the graph behind the objective was not recorded", enable="record again with this version")
         return
@@ -159,6 +175,32 @@ def _finding(found: Detached, limits: Limits) -> Finding:
     )  # fmt: skip
 
 
+@detached_loss.tell
+def _without_graph(found: WithoutGraph, limits: Limits) -> Finding:
+    return Finding(
+        severity=Severity.CRITICAL,
+        confidence=Confidence.CERTAIN,
+        title="Loss without a graph",
+        headline="The loss comes from no operation with a gradient: backward() reaches none of "
+        f"{plural(found.owned, 'tensor')}",
+        explanation="The loss is a tensor that was told to require a gradient, as by loss.requires_grad_(). That "
+        "hides the error that it has no graph. A threshold, argmax, rounding, detach(), no_grad() or .item() between "
+        "the outputs and the loss cuts them off, so nothing is trained.",
+        span=found.span,
+        actions=[
+            Action(
+                text="Remove requires_grad_() from the loss, and compute it from the raw outputs, without a threshold, "
+                "argmax or detach()",
+                code="loss = criterion(logits, target)  # not (logits > 0).float()",
+            )
+        ],
+        measures=[
+            Measure(quantity="backwards from a tensor without a graph", value=found.looks, comparison=">=",
+                    threshold=limits.looks, unit="count", option="looks"),
+        ],
+    )  # fmt: skip
+
+
 def _stepping(found: Detached) -> str:
     words = names(list(found.stepping), 2)
     return "the optimizer" if len(words) > _LONGEST or words.isdigit() or not words else words
@@ -193,15 +235,14 @@ def _explanation(found: Detached) -> str:
 
 
 def _table(found: Detached) -> Numbers:
+    owners = names(list(found.owners), 3) or "in no optimizer"
     rows = [
-        ["tensors that the term reaches", count(len(found.tensors))],
-        ["their optimizers", names(list(found.owners), 3) or "none"],
-        ["tensors that are stepped next", count(found.owned)],
-        ["of these reached by the term", "0"],
+        [f"{_stepping(found)}, which steps next", f"0 of {count(found.owned)}"],
+        [owners, count(len(found.tensors))],
     ]
     return Numbers(
         title="What the term reaches",
         caption="Read off the autograd graph, from the backward's root to the parameters.",
-        columns=["", "count"],
+        columns=["optimizer", "tensors that the term reaches"],
         cells=rows,
     )

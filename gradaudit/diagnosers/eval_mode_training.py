@@ -4,8 +4,8 @@
 
 The training flag of the root module at each step. More than `most` of the steps in evaluation mode is a warning. So is
 a run that begins in training mode and whose last steps, at least `tail` of all, are in evaluation mode: `model.train()`
-is missing after an evaluation. Only models with dropout or batch normalisation are judged. For others the mode changes
-nothing.
+is missing after an evaluation. Only models with dropout or batch normalisation are judged, and only where some of it
+belongs to what is trained. For others the mode changes nothing, or a frozen part is kept as it is.
 
 ## Why it matters
 
@@ -34,7 +34,7 @@ from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.modes import mode_dependent
 from gradaudit.evidence.words.wording import count, percent, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
-from gradaudit.signals.run.modes import mode_matters
+from gradaudit.signals.run.modes import mode_matters, only_frozen_depend
 from gradaudit.training import Training
 
 
@@ -95,6 +95,9 @@ def eval_mode_training(
     matters = mode_matters(training.run)
     if matters is False:
         yield NotApplicable(reason="the model has neither dropout nor batch normalisation: its mode changes nothing")
+        return
+    if only_frozen_depend(training):
+        yield NotApplicable(reason="all dropout and batch normalisation belongs to parts that are not trained")
         return
     first = int(steps[len(flags) - ending]) if after else int(steps[numpy.argmax(off)])
     yield EvaluationMode(

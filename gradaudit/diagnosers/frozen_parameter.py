@@ -192,7 +192,7 @@ def _severity(cause: Cause) -> Severity:
             return Severity.WARNING
         case "frozen" | "idle" | "transfer learning" | "not called" | "not used" | "dropped":
             return Severity.NOTE
-        case "unused block" | "never chosen" | "faint":
+        case "unused block" | "never chosen" | "last output" | "faint":
             return Severity.NOTE
 
 

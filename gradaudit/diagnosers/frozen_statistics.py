@@ -187,7 +187,7 @@ def _frozen(found: Frozen, run: Run, limits: Limits) -> Finding:
         evidence=[_table(found.norms)],
         actions=[
             Action(
-                text=f"Set momentum=0.1 instead of {momentum} where {_of(found.norms)} {_are(found.norms)} made",
+                text=f"Set momentum=0.1 instead of {momentum} in {_of(run, found.norms)}",
                 code=f"nn.{_class(run, found.norms[0])}(channels, momentum=0.1)",
             ),
             Action(
@@ -206,7 +206,7 @@ def _frozen(found: Frozen, run: Run, limits: Limits) -> Finding:
 
 
 @frozen_statistics.tell
-def _quick(found: LastBatch, limits: Limits) -> Finding:
+def _quick(found: LastBatch, run: Run, limits: Limits) -> Finding:
     momentum = _momentum(found.norms)
     return Finding(
         is_measurement_issue=True,
@@ -214,8 +214,8 @@ def _quick(found: LastBatch, limits: Limits) -> Finding:
         confidence=Confidence.CERTAIN,
         title="Statistics of the last batch",
         headline=f"With momentum {momentum} the running statistics are {percent(found.momentum)} the last batch's",
-        explanation=f"{_of(found.norms)} evaluate with statistics that are hardly averaged: they are as noisy as one "
-        "batch. In torch the momentum is the weight of the new batch.",
+        explanation=f"In evaluation {_of(run, found.norms)} work with statistics that are hardly averaged: they are "
+        "as noisy as one batch. In torch the momentum is the weight of the new batch.",
         span=found.span,
         evidence=[_table(found.norms)],
         actions=[
@@ -274,12 +274,9 @@ def _momentum(norms: tuple[NormFacts, ...]) -> str:
     return names(sorted({setting(norm.momentum) if norm.momentum is not None else "None" for norm in norms}), 2)
 
 
-def _of(norms: tuple[NormFacts, ...]) -> str:
-    return names([norm.name for norm in norms], 3)
-
-
-def _are(norms: tuple[NormFacts, ...]) -> str:
-    return "is" if len(norms) == 1 else "are"
+def _of(run: Run, norms: tuple[NormFacts, ...]) -> str:
+    modules = names([norm.name for norm in norms], 3)
+    return f"the {_class(run, norms[0])} {'module' if len(norms) == 1 else 'modules'} {modules}"
 
 
 def _class(run: Run, norm: NormFacts) -> str:
@@ -289,11 +286,11 @@ def _class(run: Run, norm: NormFacts) -> str:
 def _table(norms: tuple[NormFacts, ...]) -> Numbers:
     return Numbers(
         title="Running statistics",
-        caption="Norms of the running mean and of the distance of the running variance from 1, which are 0 before the "
-        "first batch.",
-        columns=["module", "momentum", "batches", "mean", "variance - 1"],
+        caption="What is left of mean 0 and variance 1, and the norms of the distance to them.",
+        columns=["module", "momentum", "batches", "initial values left", "|mean|", "|variance - 1|"],
         cells=[
             [norm.name, setting(norm.momentum) if norm.momentum is not None else "None", count(_batches(norm)),
+             percent(_initial_share(norm)) if norm.moved else "100 %",
              *(number(value) if value is not None else "not finite" for value in norm.last[_MEAN:])]
             for norm in norms[:_ROWS]
         ],

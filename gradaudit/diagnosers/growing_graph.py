@@ -8,8 +8,8 @@ steps so far, and it has at least `growth` times as many operations as the first
 
 ## Why it matters
 
-Each step computes gradients through all steps before it: time and memory grow until the run ends with an out-of-
-memory error, and the gradient is taken with weights that have changed since.
+Each step computes gradients through all steps before it: time and memory grow until the run ends
+with an out-of-memory error, and the gradient is taken with weights that have changed since.
 
 ## What to try
 
@@ -125,16 +125,17 @@ def _finding(found: Growing, limits: Limits) -> Finding:
         evidence=[
             Lines(
                 title="Operations behind a backward",
-                caption="The size of the autograd graph of the steps that were looked at.",
+                caption="The size of the autograd graph at some steps. Where nothing is kept it stays level.",
                 x_label="step",
                 y_label="operations",
                 series=[plain("operations", list(found.steps), list(found.counts))],
-                log=True,
             )
         ],
         actions=[
-            Action(text="Detach what the loop carries over to the next step, such as a hidden state or a running loss, "
-                   "so that the graph ends after 1 step", code="hidden = hidden.detach()"),
+            Action(
+                text="Detach what the loop carries over to the next step, such as a hidden state or a running loss",
+                code="hidden = hidden.detach()",
+            ),
             Action(text="Remove retain_graph=True from backward: then torch names the operation of an earlier step"),
         ],
         measures=[

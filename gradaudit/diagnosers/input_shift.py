@@ -146,15 +146,13 @@ def _alike(found: Alike) -> Clean:
 def _shifted(found: Shifted, limits: Limits) -> Finding:
     ours, theirs = found.pair
     same = found.pair.same_form
-    place = ours.place if len(ours.place) <= _LONGEST else "an input"
-    said = f"input {place}" if ours.place.isdigit() else place
+    said = "Inputs have" if ours.place in ("0", "") or len(ours.place) > _LONGEST else f"Input {ours.place} has"
     return Finding(
         severity=Severity.WARNING if same else Severity.NOTE,
         confidence=Confidence.CERTAIN if same else Confidence.MEDIUM,
         is_measurement_issue=True,
         title="Inputs scaled otherwise in evaluation",
-        headline=f"Mean and standard deviation of {said}: {_moments(ours)} in training, {_moments(theirs)} in "
-        "evaluation",
+        headline=f"{said} {_moments(ours)} in training, and {_moments(theirs)} in evaluation",
         explanation="Both have the same form, so that they are the same kind of data after two transforms: the spread "
         f"of the evaluation's is {factor(found.scale)} times that of the training's, and the means are "
         f"{number(found.shift)} standard deviations apart. The model is evaluated on numbers it was not trained on."
@@ -213,14 +211,19 @@ def _measures(found: Shifted, limits: Limits) -> list[Measure]:
 
 def _moments(facts: InputFacts) -> str:
     mean, std = facts.mean or 0.0, facts.std or 0.0
-    return f"{number(mean if abs(mean) > std / 200 else 0.0, 2)} and {number(std, 2)}"
+    return f"mean {number(_mean(mean, std), 2)} and std {number(std, 2)}"
+
+
+def _mean(mean: float, std: float) -> float:
+    """A mean that is small beside the spread is 0: of standardised data a sample gives 3e-4."""
+    return mean if abs(mean) > std / 200 else 0.0
 
 
 def _actions(ours: InputFacts) -> list[Action]:
     return [
         Action(
-            text="Give the validation data the transform of the training data, without its random parts: mean "
-            f"{number(ours.mean or 0.0)} and standard deviation {number(ours.std or 0.0)} after it",
+            text="Give the validation data the transform of the training data, without its random parts: "
+            f"{_moments(ours)}",
             code="val_data.transform = train_data.transform",
         ),
         Action(text="Evaluate the saved checkpoints again afterwards: the best one was chosen by wrong numbers"),

@@ -163,11 +163,11 @@ def _twice(found: ShiftedTwice, limits: Limits) -> Finding:
         evidence=[_table(found.facts)],
         actions=[
             Action(
-                text="Shift once: give the model the same sequence twice where it shifts the labels by 1 itself",
+                text="Shift the labels once: give ids and labels=ids to a model that shifts them itself",
                 code="loss = model(input_ids=ids, labels=ids)",
             ),
             Action(
-                text="Or keep the shift in the data, and take it out of the loss",
+                text="Or keep the shift in the data, and take that before the loss out",
                 code="loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten())",
             ),
         ],

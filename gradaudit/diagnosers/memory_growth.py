@@ -6,8 +6,8 @@ The resident memory of the process and what torch has allocated on the device, a
 minute. What counts begins after the first epoch and a tenth of the run. Memory grows steadily where it gains at least
 `grown` of what it was there, and `least` megabytes, and each third of the rest gains at least `steady` of what the
 fastest third does per step. Beside it some graphs are marked: where more than `kept` of those of earlier losses still
-exist at the end, the script holds on to its losses, which is a warning with growth and a note without. Growth on the
-device is a warning, too; that of the host alone is a note.
+exist at the end, the script holds on to its losses, which is a warning with growth, or where all of `every` or more
+exist, and else a note. Growth on the device is a warning, too; that of the host alone is a note.
 
 ## Why it matters
 
@@ -45,6 +45,7 @@ class Limits:
     grown: float = 0.5  # of what it was: allocators and caches of a healthy run stay below
     least: float = 64.0  # megabytes; what a small process gains by itself
     steady: float = 0.5  # of the fastest third; a warmup or a cache that fills up has ended by the last
+    every: float = 16.0  # graphs; nothing that is let go at times keeps so many, one and all, through half of a run
     kept: float = 0.9  # of the graphs marked; a script that keeps its best or last one keeps few
 
 
@@ -109,6 +110,7 @@ def _level(found: Level) -> Clean:
 def _finding(found: Growth, run: Run, limits: Limits) -> Finding:
     course = found.course
     bad = course is not None and (bool(found.graphs) or course.kind == "device")
+    bad = bad or found.graphs == found.marked >= limits.every
     return Finding(
         severity=Severity.WARNING if bad else Severity.NOTE,
         confidence=Confidence.CERTAIN if found.graphs else Confidence.MEDIUM,
@@ -119,9 +121,9 @@ def _finding(found: Growth, run: Run, limits: Limits) -> Finding:
         evidence=[chart] if (chart := memory_chart(run)).series else [],
         actions=[
             Action(
-                text=f"Keep the number of each loss, not the tensor: over {count(found.back)} steps none was let go"
+                text="Keep the number of each loss, loss.item(), and not the tensor"
                 if found.graphs
-                else "Look for a list, dict or sum that is added to in the loop, and keep 1 number a step in it",
+                else "Look for a list, dict or sum that the loop adds to, and keep numbers in it, no tensors",
                 code="total += loss.item()",
             ),
             Action(
@@ -139,9 +141,13 @@ def _headline(found: Growth) -> str:
         return f"{count(found.graphs)} of {plural(found.marked, 'graph')} of earlier losses still exist at the end"
     where = "Device memory" if course.kind == "device" else "Memory of the process"
     return (
-        f"{where} grows by {number(course.per_step / 1e3)} kB a step, from {number(course.first / MEGABYTE)} to "
+        f"{where} grows by {_size(course.per_step)} a step, from {number(course.first / MEGABYTE)} to "
         f"{number(course.last / MEGABYTE)} MB"
     )
+
+
+def _size(size: float) -> str:
+    return f"{number(size / 1e6)} MB" if size >= 1e6 else f"{number(size / 1e3)} kB"
 
 
 def _explanation(found: Growth) -> str:

@@ -6,7 +6,8 @@ A weight layer whose input is noise: the cosine of its gradient with that of the
 below `cosine` over steps 2 to 60, and its weight ends below `shrunk` of its first norm, while the median of the other
 layers does not shrink. Both together are a warning; the gradients of noisy but useful layers point anywhere, too, and
 their weights grow. Where the bias of the same module has a cosine of 0.5 or more, 0.98 of the first norm is enough: the
-loss reaches the module, and it is the input that is noise.
+loss reaches the module, and it is the input that is noise. It is a note where a term of the objective reaches modules
+in front of it and not the module itself: a variational autoencoder samples the input of its decoder.
 
 In front of a single output all gradients of a weight share one direction, and their cosines are not near zero. There it
 is a warning when a weight other than the last layer's ends below `down` of its first norm while the median of the
@@ -93,6 +94,7 @@ class Noise(Judged, frozen=True):
     held: float  # last norm / first, without what weight decay took
     held_of_others: float  # median of the other layers
     bias_cosine: float | None  # where the gradients of its bias agree
+    sampled: bool  # one term of the objective reaches other modules, and not these, as that of a latent's prior
     before_one_output: bool  # the cosines of all layers are far from 0, and other limits hold
     cosine_limit: float
     held_limit: float
@@ -190,6 +192,7 @@ def _noise(
         held=float(layers.held[worst]),
         held_of_others=float(medians_of_others(layers.held, layers.comparable)[worst]),
         bias_cosine=agreement if agreement > min(0.9, 3 * cosine_limit) else None,
+        sampled=_sampled(training, {tensors[int(column)].id for column in columns}),
         before_one_output=False,
         cosine_limit=cosine_limit,
         held_limit=held_limit,
@@ -198,6 +201,13 @@ def _noise(
         cosines=layers.cosines,
         span=Span(first=int(steps[0]), last=int(steps[-1])),
     )
+
+
+def _sampled(training: Training, found: set[int]) -> bool:
+    """Whether a term reaches a part of what another one reaches, and nothing of these tensors: a variational bound."""
+    reached = [set(term.tensors) for term in training.run.meta.graph.terms if term.used]
+    whole = [one for one in reached if found <= one]
+    return any(part < one and len(part) > 1 and not part & found for part in reached for one in whole)
 
 
 def _last(tensors: Sequence[TensorFacts], layers: Mask) -> Mask:
@@ -236,7 +246,7 @@ def _no_noise(found: NoNoise) -> Clean:
 def _finding(found: Noise, training: Training) -> Finding:
     module = found.module if len(found.module) <= _LONGEST_NAME else "a module"
     return Finding(
-        severity=Severity.WARNING,
+        severity=Severity.NOTE if found.sampled else Severity.WARNING,
         confidence=Confidence.MEDIUM,
         title="Module adds only noise",
         headline=f"Successive gradients of {module} have a cosine of {number(found.cosine, 2)}, and its weight shrinks "

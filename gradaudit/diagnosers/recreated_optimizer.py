@@ -38,6 +38,8 @@ from gradaudit.reading.run import Run
 from gradaudit.schema import OptimizerFacts, OptimizerLives
 from gradaudit.signals.order_statistics import median
 
+_MARKS = 40  # in the chart: closer together they are a band
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -138,7 +140,7 @@ def _finding(found: Recreated, run: Run, limits: Limits) -> Finding:
             loss_chart(
                 run.training(found.optimizer),
                 "The training loss; the marks are where the optimizer is made anew.",
-                [Mark(label=f"step {count(step)}", x=step) for step in found.at[:5]],
+                [Mark(label="", x=step) for step in found.at[:_MARKS]],
             )
         ],
         actions=[

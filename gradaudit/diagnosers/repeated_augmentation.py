@@ -6,7 +6,8 @@ The batches that the workers of the training's `DataLoader` yield in one round, 
 Where in `share` of the rounds all workers yield the same batch, each example is seen once for each worker: a warning.
 
 A data set that holds a random generator is noted where several workers copy it and no `worker_init_fn` tells them
-apart: what it draws is the same in each worker, and in each epoch where the workers are started anew.
+apart: what it draws is the same in each worker, and in each epoch where the workers are started anew. It is a warning
+where the first examples of every epoch are the same bit for bit, in `epochs` comparisons or more.
 
 ## Why it matters
 
@@ -37,11 +38,12 @@ from gradaudit.signals.data.sources import last_step, training_sources
 
 @dataclass(frozen=True)
 class Limits:
-    """How many rounds may repeat."""
+    """When rounds and epochs are equal by no accident."""
 
     # Equal batches are no chance, and one worker whose example differs now and then makes a round another one: a random
     # number of torch's, or a file that one of them could not read.
     share: float = 0.9
+    epochs: float = 2.0  # comparisons; a run of two epochs makes one
 
 
 class Repeated(Judged, frozen=True):
@@ -55,6 +57,7 @@ class Copied(Judged, frozen=True):
     """Each worker has a copy of a generator of random numbers."""
 
     source: LoaderFacts
+    equal: bool  # every epoch begins with the same examples
     last_step: int
 
 
@@ -85,7 +88,8 @@ def repeated_augmentation(run: Run, limits: Limits) -> Iterator[Repeated | Copie
     if _repeats(source, limits):
         yield Repeated(source, last_step(run))
     elif source.random_states and not source.worker_init:
-        yield Copied(source, last_step(run))
+        equal = source.orders >= limits.epochs and source.same_order == source.orders
+        yield Copied(source, equal, last_step(run))
     elif source.rounds:
         yield Different(source.workers, source.rounds, source.same_batches)
     else:
@@ -143,13 +147,16 @@ def _repeated(found: Repeated, limits: Limits) -> Finding:
 
 
 @repeated_augmentation.tell
-def _copied(found: Copied) -> Finding:
+def _copied(found: Copied, limits: Limits) -> Finding:
     source = found.source
     return Finding(
-        severity=Severity.NOTE,
-        confidence=Confidence.MEDIUM,
-        title="Copied random generator",
-        headline=f"The data set holds a random generator, and each of its {count(source.workers)} workers has a copy",
+        severity=Severity.WARNING if found.equal else Severity.NOTE,
+        confidence=Confidence.HIGH if found.equal else Confidence.MEDIUM,
+        title="Random numbers repeat in each epoch" if found.equal else "Copied random generator",
+        headline=f"All {count(source.orders)} epochs compared begin with equal examples: {count(source.workers)} "
+        "workers copy one generator"
+        if found.equal
+        else f"The data set holds a random generator, and each of its {count(source.workers)} workers has a copy",
         explanation="The generator was made before the workers, so that all of them draw the same numbers from it; "
         "augmentation by it is the same in each worker. Nothing is wrong where the data set draws nothing from it "
         "while it is gone over.",
@@ -158,8 +165,10 @@ def _copied(found: Copied) -> Finding:
         actions=[_generators(source)],
         measures=[
             Measure(quantity="workers with a copy", value=source.workers, comparison=">", threshold=1, unit="count"),
+            Measure(quantity="epochs compared, all equal", value=source.orders if found.equal else 0, comparison=">=",
+                    threshold=limits.epochs, unit="count", option="epochs", decides="warning"),
         ],
-    )
+    )  # fmt: skip
 
 
 def _generators(source: LoaderFacts) -> Action:

@@ -1,12 +1,16 @@
-"""The optimizer holds parameters that the model no longer has, and those in their place are in no optimizer.
+"""Parameters that are used are in no optimizer: they were replaced after it was made, or are kept in a plain list.
 
 ## What it looks for
 
-At the first step of each optimizer, of one that is made anew, too, and after 10, 100, 1,000 ... of its steps:
-parameters without a gradient that no living module holds, or an optimizer none of whose parameters has a gradient; and
-parameters of living modules that have a gradient, are in no optimizer and have the same shape, or the same but for one
-size. Both together are critical where none of the optimizer's parameters has a gradient, else a warning. The optimizer
-has to make `least` steps.
+At the steps 1, 2, 3, 4, 6, 8, 12 ... of each optimizer, of one that is made anew, too: parameters without a gradient
+that no living module holds, or an optimizer none of whose parameters has a gradient; and parameters of living modules
+that have a gradient, are in no optimizer and have the same shape, or the same but for one size, or any size where the
+optimizer holds nothing else. Both together are critical where none of the optimizer's parameters has a gradient, else a
+warning.
+
+And modules or parameters that a module keeps in a plain list, tuple or dict: `model.parameters()` does not find them.
+It is a warning where they have a gradient, are in no optimizer, are not registered elsewhere, and nothing writes to
+them, and critical where they are `most` of the elements. The optimizer has to make `least` steps.
 
 ## Why it matters
 
@@ -16,7 +20,8 @@ trained. Nothing fails: their gradients are computed at every step, and the opti
 ## What to try
 
 Make the optimizer after the model has got its last module: after a new head, `resize_token_embeddings`, `weight_norm`,
-`load_state_dict(assign=True)` or a copy of the model. Later, call `optimizer.add_param_group`.
+`load_state_dict(assign=True)` or a copy of the model. Later, call `optimizer.add_param_group`. Keep layers in
+`nn.ModuleList` or `nn.ModuleDict`, and parameters in `nn.ParameterList`.
 
 ## When it is wrong
 
@@ -26,12 +31,15 @@ A part that the script updates itself, without an optimizer, while the optimizer
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gradaudit.chart_data import Numbers
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
-from gradaudit.evidence.words.wording import count, names, plural
+from gradaudit.evidence.words.wording import count, names, percent, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, Severity, Skipped, Span
 from gradaudit.reading.run import Run
-from gradaudit.schema import ReplacedFacts
+from gradaudit.schema import ReplacedFacts, UnregisteredFacts
+
+_ROWS = 12
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ class Limits:
     """From when on it counts."""
 
     least: float = 5  # steps: a script may look at a loss before it makes its real optimizer
+    most: float = 0.5  # of the elements of the model: the rest learns on top of random layers
 
 
 class Untrained(Judged, frozen=True):
@@ -46,6 +55,16 @@ class Untrained(Judged, frozen=True):
 
     facts: ReplacedFacts
     steps: int  # of the optimizer
+    span: Span
+
+
+class Unregistered(Judged, frozen=True):
+    """A plain list keeps parameters that no optimizer holds."""
+
+    facts: UnregisteredFacts
+    share: float  # of the elements that are trained or should be
+    owned: int  # parameter tensors in an optimizer
+    steps: int
     span: Span
 
 
@@ -63,21 +82,34 @@ class Whole(Judged, frozen=True):
               "dead_embedding", "noise_module", "stale_gradient", "layer_imbalance", "overfitting", "gradient_growth",
               "vanishing_gradient", "initial_loss_mismatch"),
 )  # fmt: skip
-def replaced_parameter(run: Run, limits: Limits) -> Iterator[Untrained | Whole | Skipped]:
+def replaced_parameter(run: Run, limits: Limits) -> Iterator[Untrained | Unregistered | Whole | Skipped]:
     """Look which optimizers hold what no module does."""
     facts = run.meta.schedules
     if not facts.recorded:
         yield Skipped(reason="whether modules were replaced was not recorded", enable="record again with this version")
         return
     last = int(run.steps["global_step"].iloc[-1])
-    found = [
+    found: list[Untrained | Unregistered] = [
         Untrained(one, steps, Span(first=min(one.first_step, last), last=last))
         for one in facts.replaced
         if (steps := len(run.training(one.optimizer).steps)) >= limits.least
     ]
+    found += _in_lists(run, last, limits)
     yield from found
     if not found:
         yield Whole(sum(tensor.optimizer >= 0 for tensor in run.meta.tensors))
+
+
+def _in_lists(run: Run, last: int, limits: Limits) -> list[Unregistered]:
+    steps = len(run.steps)
+    if steps < limits.least:
+        return []
+    owned = [tensor for tensor in run.meta.tensors if tensor.optimizer >= 0]
+    of_all = sum(tensor.elements for tensor in owned) + sum(one.elements for one in run.meta.schedules.unregistered)
+    return [
+        Unregistered(one, one.elements / max(1, of_all), len(owned), steps, Span(first=0, last=last))
+        for one in run.meta.schedules.unregistered
+    ]
 
 
 @replaced_parameter.tell
@@ -86,7 +118,7 @@ def _whole(found: Whole) -> Clean:
 
 
 @replaced_parameter.tell
-def _finding(found: Untrained, run: Run, limits: Limits) -> Finding:
+def _finding(found: Untrained, limits: Limits) -> Finding:
     facts = found.facts
     all_of_it = facts.without_gradient and 2 * facts.matches > facts.tensors  # else the rest is frozen
     which = names(list(facts.names), 2)
@@ -102,12 +134,11 @@ def _finding(found: Untrained, run: Run, limits: Limits) -> Finding:
         span=found.span,
         tensors=list(facts.names)[:16],
         evidence=[
-            loss_chart(run.training(facts.optimizer), "The training loss: what is in no optimizer never changes.", [])
+            _table(facts)
         ],
         actions=[
             Action(
-                text=f"Make the optimizer after {facts.names[0] if facts.names else 'the model'} is made, so that it "
-                f"holds all {plural(facts.matches, 'parameter')}",
+                text=f"Make the optimizer after {facts.names[0] if facts.names else 'the model'} is made, not before",
                 code="optimizer = torch.optim.AdamW(model.parameters(), lr=...)",
             ),
             Action(text="Or add what is new to it", code='optimizer.add_param_group({"params": new.parameters()})'),
@@ -123,6 +154,39 @@ def _finding(found: Untrained, run: Run, limits: Limits) -> Finding:
     )  # fmt: skip
 
 
+@replaced_parameter.tell
+def _in_a_list(found: Unregistered, run: Run, limits: Limits) -> Finding:
+    facts = found.facts
+    what, right = ("layers", "nn.ModuleList") if facts.modules else ("parameters", "nn.ParameterList")
+    right = right if facts.container != "dict" else right.replace("List", "Dict")
+    attribute = facts.name.rpartition(".")[2]
+    return Finding(
+        severity=Severity.CRITICAL if found.share > limits.most else Severity.WARNING,
+        confidence=Confidence.CERTAIN,
+        title=f"{what.capitalize()} in a plain {facts.container}",
+        headline=f"{facts.holder}.{attribute} is a plain {facts.container}: no optimizer holds its "
+        f"{plural(facts.tensors, 'parameter')}",
+        explanation=f"model.parameters() does not find what {facts.name} keeps: "
+        f"{percent(found.share)} of the elements get a gradient and are never changed. They are missing from "
+        "state_dict(), and stay behind at model.to(device), too.",
+        span=found.span,
+        evidence=[
+            loss_chart(run.trainings[0], "The training loss: what is in no optimizer never changes.", [])
+        ],
+        actions=[
+            Action(text=f"Make self.{attribute} of {facts.holder} an {right}", code=f"self.{attribute} = {right}(...)"),
+        ],
+        measures=[
+            Measure(quantity="parameters with a gradient in no optimizer", value=facts.tensors, comparison=">=",
+                    threshold=1, unit="count"),
+            Measure(quantity="steps", value=found.steps, comparison=">=", threshold=limits.least, unit="count",
+                    option="least"),
+            Measure(quantity="share of the elements", value=found.share, comparison=">", threshold=limits.most,
+                    unit="fraction", option="most", decides="critical"),
+        ],
+    )  # fmt: skip
+
+
 def _in_place_of(facts: ReplacedFacts) -> str:
     if not facts.names:
         return ""
@@ -130,3 +194,15 @@ def _in_place_of(facts: ReplacedFacts) -> str:
     if new == old:
         return f"The optimizer holds a tensor of the shape of {facts.names[0]}, {tuple(new)}, without a gradient."
     return f"{facts.names[0]} has the shape {tuple(new)}; the optimizer holds one of {tuple(old)} without a gradient."
+
+
+def _table(facts: ReplacedFacts) -> Numbers:
+    """What the model has, and what the optimizer holds in its place."""
+    rows = [[name, str(tuple(new)), str(tuple(old))]
+            for name, new, old in zip(facts.names, facts.shapes, facts.old_shapes, strict=False)]  # fmt: skip
+    return Numbers(
+        title="Parameters with a gradient, in no optimizer",
+        caption="The shape in the model, which is not trained, and that in the optimizer, which is not used.",
+        columns=["parameter", "of the model", "in the optimizer"],
+        cells=rows[:_ROWS],
+    )

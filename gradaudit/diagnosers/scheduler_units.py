@@ -46,7 +46,7 @@ from gradaudit.schema import SchedulerFacts
 from gradaudit.signals.updates.increasing_schedule import HALF, RISEN, rises
 from gradaudit.signals.updates.learning_rates import made_with
 from gradaudit.signals.updates.rate_course import largest_rate
-from gradaudit.signals.updates.scheduler_plan import Mismatch, Plan, amounts, peak_course, plans
+from gradaudit.signals.updates.scheduler_plan import Amounts, Mismatch, Plan, amounts, peak_course, plans
 from gradaudit.training import Training
 
 _EVERY = 0.9  # of the calls: those that follow several steps, or one, each
@@ -136,13 +136,19 @@ def _against_plan(run: Run, one: SchedulerFacts, training: Training, limits: Lim
                 and each.epochs >= _FEW
                 and (
                     abs(plan.calls - each.epochs) <= max(1, 0.2 * each.epochs)
-                    or (plan.name == "gamma" and done >= _SOON)
+                    or (plan.name == "gamma" and done >= (_SOON / 2 if _of_epochs(one, each) else _SOON))
                 )
             )
             twice = one.repeated > limits.often * one.calls
             kind = "in_epochs" if as_epochs else "twice" if twice else "early"
             return _mismatch(one, training, kind, plan, severe=kind != "early" or _idles(plan, one, training))
     return _in_warmup(run, one, training) if in_epochs and one.calls >= _STAIRS else None
+
+
+def _of_epochs(one: SchedulerFacts, each: Amounts) -> bool:
+    """Whether the size of its stairs fits into the epochs of the run, and into the batches of one epoch."""
+    size = one.numbers.get("step_size")
+    return size is not None and 1 < size <= min(each.epochs, each.batches_per_epoch / 2)
 
 
 def _in_warmup(run: Run, one: SchedulerFacts, training: Training) -> Mismatch | None:

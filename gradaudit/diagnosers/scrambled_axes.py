@@ -7,7 +7,8 @@ linear layer gave: (N, C, H, W) read as (N H W, C), axes that change places by a
 time. It is critical where classes are read from positions or examples from one another, and a warning elsewhere. And
 softmaxes: over the examples of a batch, before a loss, which is critical; over an axis of length one, whose result is
 always one, which is critical before a loss and else a warning; and attention whose weights are normalised along one
-axis and summed along another, a warning.
+axis and summed along another, a warning. And a recurrent layer that runs along the shuffled examples of a batch of a
+`DataLoader`, and not along the ids of each, which is critical.
 
 ## Why it matters
 
@@ -17,7 +18,7 @@ or example. A softmax over an axis of length one gives 1 whatever the weights, a
 ## What to try
 
 Move axes with `permute` or `transpose`, and let `view` only merge or split neighbours. Give each softmax the axis of
-what competes: classes, or keys.
+what competes: classes, or keys. Make recurrent layers with `batch_first=True` for batches that hold examples first.
 
 ## When it is wrong
 
@@ -36,9 +37,11 @@ from gradaudit.evidence.words.wording import count, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.schema import SoftmaxFacts, TermFacts, ViewFacts
+from gradaudit.signals.data.sources import training_sources
 
 _LAYER = ("Addmm", "Mm", "Add", "Convolution")  # what gives (N, C), with the examples first
 _CHOICES = ("NllLoss", "Gather", "Index", "Log", "Neg", "Mean", "Squeeze", "BinaryCrossEntropy", "MseLoss", "KlDiv")
+_RANDOM = ("RandomSampler", "DistributedSampler", "WeightedRandomSampler")
 _MEANINGS = {
     "channels": (
         "Channel axis mixed up",
@@ -85,6 +88,13 @@ class OtherAxis(Judged, frozen=True):
     span: Span
 
 
+class ScannedExamples(Judged, frozen=True):
+    """A recurrent layer runs along the examples of a batch."""
+
+    sizes: tuple[int, ...]  # of the embedding that it is given
+    span: Span
+
+
 class AxesInOrder(Judged, frozen=True):
     """No softmax and no view is odd."""
 
@@ -92,7 +102,7 @@ class AxesInOrder(Judged, frozen=True):
     looks: int
 
 
-_Found = MixedView | BatchSoftmax | SingleSoftmax | OtherAxis
+_Found = MixedView | BatchSoftmax | SingleSoftmax | OtherAxis | ScannedExamples
 
 
 @diagnoser(
@@ -125,16 +135,28 @@ def scrambled_axes(run: Run) -> Iterator[_Found | AxesInOrder | NotApplicable | 
         )
         return
     span = Span(first=graph.looks[0].step, last=max(look.step for look in graph.looks))
-    views = {(view.fault, view.source, len(view.before)): view for view in sorted(graph.views, key=_weight)}
+    mixed = [view for view in graph.views if view.fault != "scan"]
+    views = {(view.fault, view.source, len(view.before)): view for view in sorted(mixed, key=_weight)}
     found: list[_Found] = [MixedView(view, span) for view in views.values()]
     found += [one for one in (_over_the_batch(term, span) for term in graph.terms) if one is not None][:1]
     found += _single(graph.softmaxes, span)
+    found += _along_the_examples(run, span)[:1]
     other = next((one for one in graph.softmaxes if _sums_elsewhere(one)), None)
     if other is not None and other.summed is not None:
         found.append(OtherAxis(other, other.summed, span))
     yield from found
     if not found:
         yield AxesInOrder(len(graph.softmaxes), len(graph.looks))
+
+
+def _along_the_examples(run: Run, span: Span) -> list[ScannedExamples]:
+    """Recurrent layers that run along as many steps as a batch has examples, which were drawn at random."""
+    sizes = {one.batch_size for one in training_sources(run) if one.sampler in _RANDOM and one.batch_size > 1}
+    return [
+        ScannedExamples(tuple(view.before), span)
+        for view in run.meta.graph.views
+        if view.fault == "scan" and view.before[0] in sizes and view.before[1] % view.before[0]
+    ]
 
 
 def _weight(view: ViewFacts) -> bool:
@@ -234,6 +256,32 @@ def _batch(found: BatchSoftmax) -> Finding:
         ],
         measures=[
             Measure(quantity="examples that a softmax is over", value=size, comparison=">", threshold=1, unit="count")
+        ],
+    )
+
+
+@scrambled_axes.tell
+def _scanned(found: ScannedExamples) -> Finding:
+    size, length = found.sizes[:2]
+    return Finding(
+        severity=Severity.CRITICAL,
+        confidence=Confidence.CERTAIN,
+        title="Recurrence over the batch",
+        headline=f"The recurrent layer runs along the {count(size)} examples of a batch, not the {count(length)} "
+        "ids of each",
+        explanation=f"It is given {_shape(found.sizes)}, as the embedding of a batch of {count(size)} shuffled "
+        "examples, and takes the first axis for time. What it remembers comes from other examples.",
+        span=found.span,
+        evidence=[_table([("input of the recurrent layer", found.sizes)])],
+        actions=[
+            Action(
+                text=f"Make the recurrent layer with batch_first=True, so that it runs along the {count(length)} ids",
+                code="self.rnn = torch.nn.LSTM(..., batch_first=True)",
+            ),
+            Action(text="Then take the last output of each example with output[:, -1]"),
+        ],
+        measures=[
+            Measure(quantity="steps of it that are examples", value=size, comparison=">", threshold=1, unit="count"),
         ],
     )
 

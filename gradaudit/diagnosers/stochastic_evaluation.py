@@ -230,4 +230,4 @@ def _actions(place: ActiveFacts, found: Active) -> list[Action]:
             text=f"Tell the function the mode of the model, in {where}",
             code=f"F.{place.function}(x, {given}training=self.training)",
         )
-    return [action, Action(text="Evaluate one batch 2 times in a row: the outputs must be equal")]
+    return [action, Action(text="Evaluate one batch twice in a row: the outputs must be equal")]

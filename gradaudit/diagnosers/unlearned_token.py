@@ -111,14 +111,15 @@ def _ignored(found: Ignored, limits: Limits) -> Finding:
         severity=Severity.WARNING,
         confidence=Confidence.CERTAIN,
         title="End token never learned",
-        headline=f"The token that ends {count(facts.ended)} of {count(facts.rows)} sequences has 0 labels that count",
+        headline=f"The token that ends {count(facts.ended)} of {count(facts.rows)} sequences is never a target: 0 "
+        "labels of it count",
         explanation="The labels of the last token are ignored in all batches, as those of padding are: padding and end "
         f"token share one id. {whose} The model never learns where a text ends, and what it generates does not stop.",
         span=Span(first=0, last=found.last_step),
         evidence=[_table(facts)],
         actions=[
             Action(
-                text="Give the padding a token of its own: 1 more row of the embedding",
+                text="Give the padding a token of its own",
                 code='tokenizer.add_special_tokens({"pad_token": "<pad>"})\n'
                 "model.resize_token_embeddings(len(tokenizer))",
             ),
@@ -142,13 +143,11 @@ def _table(facts: PaddingFacts) -> Numbers:
         caption="Counts over the batches that were looked at; which token it is stays with the data.",
         columns=["", "number"],
         cells=[
-            ["batches", count(facts.batches)],
-            ["batches that end with it", count(facts.padded)],
-            ["sequences in these", count(facts.rows)],
+            ["sequences", count(facts.rows)],
             ["sequences that end with it", count(facts.ended)],
+            ["its positions that the attention mask keeps", count(facts.attended)],
+            ["batches", count(facts.padded)],
             ["batches whose longest sequence ends with one of it", count(facts.shortest)],
-            ["positions that the attention mask does not hide", count(facts.attended)],
-            ["positions between other tokens", count(facts.inside)],
-            ["labels of it that count", count(facts.learned)],
+            ["labels of it that are not ignored", count(facts.learned)],
         ],
     )

@@ -183,14 +183,14 @@ def _shuffled(source: LoaderFacts) -> Action:
         return Action(text="Shuffle what the iterable data set yields, through a buffer of 1,000 examples or more")
     if not source.loader:
         return Action(
-            text="Draw the examples of an epoch in random order, 1 permutation an epoch",
+            text="Draw the examples of each epoch in a random order of their own",
             code="for batch in torch.randperm(len(data)).split(batch_size):",
         )
     if source.sampler == "DistributedSampler":
-        return Action(text="Let the sampler shuffle, and call its set_epoch each epoch, from 0 on",
+        return Action(text="Let the sampler shuffle, and call its set_epoch in each epoch",
                       code="DistributedSampler(dataset, shuffle=True)")  # fmt: skip
     size = f"batch_size={count(source.batch_size)}, " if source.batch_size else ""
-    return Action(text="Shuffle in the DataLoader of the training data, which takes 1 argument",
+    return Action(text="Set shuffle=True in the DataLoader of the training data",
                   code=f"DataLoader(train_data, {size}shuffle=True)")  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def _table(source: LoaderFacts) -> Numbers:
     rows = [
         ["sampler", source.sampler or ("iterable data set" if source.iterable else "the script's own batches")],
         ["batches looked at", count(source.label_batches)],
-        ["labels in a batch, mean", number(source.labels_in_batch)],
+        ["examples in a batch, mean", number(source.labels_in_batch)],
         ["classes in the training", count(source.classes)],
         ["classes in a batch, mean", number(source.distinct)],
         ["classes in a batch drawn at random, mean", number(source.shuffled_distinct)],

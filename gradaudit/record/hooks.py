@@ -65,7 +65,9 @@ def after_step(recording: Recording, optimizer: OptimizerLike) -> None:
 
 def on_backward(recording: Recording, roots: Sequence[Any], gradients: Any, accumulates: bool = False) -> StepObserver:
     """A backward is about to run; returns what the caller tells that it is over."""
-    recording.observers.call(SCHEDULES, recording.gathered.schedules.memory.on_backward, roots)
+    memory = recording.gathered.schedules.memory
+    if memory.wants:
+        recording.observers.call(SCHEDULES, memory.on_backward, roots)
     return recording.between.on_backward(roots, gradients, accumulates)
 
 

@@ -8,6 +8,7 @@ from gradaudit.record.patches import (
     amp,
     batch_norm,
     clipping,
+    copying,
     cuda_graphs,
     dataloader,
     dropout,
@@ -23,6 +24,7 @@ from gradaudit.record.patches import (
 
 _PATCHED = (
     *(losses, functional, optimizer, clipping, amp, batch_norm, dropout, dataloader, cuda_graphs, leaving),
+    copying,
     schedulers,
 )
 _patches: list[Patch] = []

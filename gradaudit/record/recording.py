@@ -209,7 +209,7 @@ class Recording:
         self.global_step += 1
         if at is None:
             record.samples = self.sample_next()
-        record.operations = self.close_look.take()
+        record.operations = self.close_look.take() if self.close_look.wanted else None
         return record
 
     def sample_next(self, ahead: int = 0) -> list[tuple[int, Sample]]:

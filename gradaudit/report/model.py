@@ -1,10 +1,12 @@
 """Everything that the page's templates see: plain views, text already clean, pictures already drawn."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 from markupsafe import Markup
 
+_NUMERIC = re.compile(r"[-−+]?\d|NaN$|\(\d")  # 12 %, −3.4e-4, (64, 1)
 Icon = Literal["critical", "warning", "note", "passed", "absent", "failed"]
 
 
@@ -41,6 +43,13 @@ class TableView:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     left_out: int = 0  # rows that are only in the JSON
+
+    @property
+    def numeric(self) -> tuple[bool, ...]:
+        """Which columns are set to the right: those behind the first of which a cell begins like a number."""
+        return tuple(
+            place > 0 and any(_NUMERIC.match(row[place]) for row in self.rows) for place in range(len(self.head))
+        )
 
 
 @dataclass(frozen=True)

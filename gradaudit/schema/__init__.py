@@ -38,6 +38,7 @@ from gradaudit.schema.schedules import (
     ScalingFacts,
     ScheduleFacts,
     SchedulerFacts,
+    UnregisteredFacts,
 )
 from gradaudit.schema.tables import (
     EVALUATIONS,
@@ -93,6 +94,7 @@ __all__ = [
     "Table",
     "TensorFacts",
     "TermFacts",
+    "UnregisteredFacts",
     "UserError",
     "ViewFacts",
     "arrow_schema",

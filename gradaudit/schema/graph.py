@@ -53,7 +53,9 @@ class ViewFacts(Facts, frozen=True, kw_only=True):
     before: list[int] = []
     after: list[int] = []
     source: str = ""  # convolution, recurrent, linear, ...: the layer that gave what is viewed
-    fault: str = ""  # channels, axes, heads: which of them it mixes up
+    # channels, axes, heads: which of them it mixes up. "scan" is no fault by itself: a recurrent layer runs along the
+    # first axis of `before`, as an embedding gave it.
+    fault: str = ""
     before_loss: bool = False  # the loss takes its classes along the last axis of it
     count: int = 1
 
@@ -74,5 +76,6 @@ class GraphFacts(Facts, frozen=True, kw_only=True):
     terms: list[TermFacts] = []
     softmaxes: list[SoftmaxFacts] = []
     views: list[ViewFacts] = []
+    leaf_roots: int = 0  # backwards whose root is no result of any operation: it was only told to require a gradient
     shapes: bool = False  # torch told the shapes of operations
     complete: bool = True  # no graph was larger than what is walked, and no list longer than what is kept

@@ -61,6 +61,21 @@ class ReplacedFacts(Facts, frozen=True, kw_only=True):
     old_shapes: list[list[int]] = []  # of the optimizer's tensors that they stand in place of
 
 
+class UnregisteredFacts(Facts, frozen=True, kw_only=True):
+    """Parameters that an attribute of a module keeps in a plain list, tuple or dict, and that no optimizer holds.
+
+    They have a gradient, no module around the attribute has registered them, and nothing writes to them.
+    """
+
+    name: str  # of the attribute, with the path of its module in the outermost one
+    holder: str  # class of that module
+    container: str = "list"  # list, tuple, dict
+    modules: int = 0  # entries that are modules; else they are parameters
+    tensors: int = 0
+    elements: int = 0
+    looks: int = 0  # at which that was so
+
+
 class ScalingFacts(Facts, frozen=True, kw_only=True):
     """Clipping and unscaling under one GradScaler that is enabled."""
 
@@ -99,6 +114,7 @@ class ScheduleFacts(Facts, frozen=True, kw_only=True):
     schedulers: list[SchedulerFacts] = []  # at most 64
     lives: list[OptimizerLives] = []  # of optimizers made anew; at most 64
     replaced: list[ReplacedFacts] = []
+    unregistered: list[UnregisteredFacts] = []  # at most 16
     scaling: list[ScalingFacts] = []  # at most 8
     memory: list[MemorySample] = []  # at steps a quarter apart, and every minute; at most 256
     graphs: GraphsKept = GraphsKept()

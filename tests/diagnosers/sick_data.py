@@ -52,6 +52,9 @@ def leaking(path: Path, shared: int = 100, **evaluation: Any) -> Run:
     return sources(path, None, {"shared": shared, **evaluation})
 
 
+_EQUAL = {"orders": 7, "same_order": 7}
+
+
 def repeating(path: Path, **training: Any) -> Run:
     return sources(path, {"workers": 4, "iterable": True, "rounds": 8, "same_batches": 8, **training})
 
@@ -85,7 +88,10 @@ DATA = {
         "other_form": (lambda path: scaled_inputs(path, scale=5.0, kurtosis=9.0), 1e9),
     },
     "data_leakage": {"": (leaking, 0), "share": (leaking, 1.0)},
-    "repeated_augmentation": {"": (repeating, 0)},
+    "repeated_augmentation": {
+        "": (repeating, 0),
+        "epochs": (lambda path: repeating(path, iterable=False, same_batches=0, random_states=1, **_EQUAL), 1e9),
+    },
     "label_misalignment": {"": (aligned, 0), "equal": (aligned, 1.1), "targets": (aligned, 1e9)},
     "unlearned_token": {"": (ending, 0), "batches": (ending, 1000)},
 }

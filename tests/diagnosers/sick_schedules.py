@@ -15,6 +15,7 @@ from gradaudit.schema import (
     ScalingFacts,
     ScheduleFacts,
     SchedulerFacts,
+    UnregisteredFacts,
 )
 from tests.build import build_run
 from tests.diagnosers.runs import falling
@@ -90,6 +91,14 @@ def made_anew(path: Path, times: int = 7, life: int = 25, beta: float = 0.999, *
     )  # fmt: skip
 
 
+def in_a_list(path: Path, **changes: Any) -> Run:
+    """A run of a model that keeps layers in a plain list."""
+    facts = {"name": "encoder.layers", "holder": "Encoder", "modules": 3, "tensors": 6, "elements": 100, "looks": 3,
+             **changes}  # fmt: skip
+    told = [UnregisteredFacts(**facts)]
+    return build_run(path, loss=falling(), schedules=ScheduleFacts(recorded=True, unregistered=told))
+
+
 def replaced(path: Path, **changes: Any) -> Run:
     """A run whose optimizer was made before the head was replaced."""
     facts = {"optimizer": 0, "first_step": 0, "last_step": 100, "tensors": 8, "missing": 2, "strangers": 2,
@@ -139,6 +148,7 @@ SCHEDULES: dict[str, dict[str, tuple[Any, float]]] = {
     },
     "replaced_parameter": {
         "": (replaced, 0),
+        "most": (lambda path: in_a_list(path, elements=10**6), 1.0),
         "least": (replaced, 1e9),
     },
     "memory_growth": {
@@ -147,5 +157,6 @@ SCHEDULES: dict[str, dict[str, tuple[Any, float]]] = {
         "least": (leaking, 1e9),
         "steady": (lambda path: leaking(path, graphs=False), 1.1),
         "kept": (leaking, 1.0),
+        "every": (lambda path: leaking(path, host=lambda step: 400), 1e9),
     },
 }

@@ -57,6 +57,13 @@ def twin(**changes: Any) -> CopyFacts:
     return CopyFacts(**{**facts, **changes})
 
 
+def lagging(**changes: Any) -> CopyFacts:
+    """An average that is updated eight times in 320 steps, and is evaluated alone."""
+    distances = [[float(step), 0.3 * (step / 320) ** 0.5] for step in range(0, 321, 20)]
+    facts = {"last": 320, "changed": 8, "writes": 8, "called": 1, "compared": 1, "bound": 3.2, "spread": 0.7}
+    return twin(**{**facts, "distances": distances, **changes})
+
+
 def copies(path: Path, *given: CopyFacts) -> Run:
     """A training with these copies."""
     return with_state(path, copies=list(given or [twin()]))
@@ -80,5 +87,8 @@ STATE: dict[str, dict[str, tuple[Build, float]]] = {
         "": (copies, 0),
         "writes": (lambda path: copies(path, twin(writes=20)), 1e9),
         "least": (copies, 1e9),
+        "seldom": (lambda path: copies(path, lagging()), 1e9),
+        "near": (lambda path: copies(path, lagging()), 1.1),
+        "far": (lambda path: copies(path, lagging()), 1.0),
     },
 }

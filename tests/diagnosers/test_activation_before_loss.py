@@ -135,7 +135,14 @@ def test_a_compiled_graph_that_shows_it_is_enough(tmp_path, function, classes, a
 
 @pytest.mark.parametrize(
     ("function", "activation"),
-    [("binary_cross_entropy", "sigmoid"), ("nll_loss", "log_softmax"), ("mse_loss", "relu"), ("l1_loss", "tanh")],
+    [
+        ("binary_cross_entropy", "sigmoid"),
+        ("nll_loss", "log_softmax"),
+        ("mse_loss", "relu"),
+        ("l1_loss", "tanh"),
+        ("kl_div", "log_softmax"),
+        ("kl_div", ""),  # the logarithm of a softmax, or of what two were added to
+    ],
 )
 def test_activations_that_belong_before_a_loss_are_quiet(tmp_path, function, activation):
     facts = LossFacts(id=0, function=function, classes=10 if function == "nll_loss" else 0, activation=activation)
@@ -150,6 +157,7 @@ def test_activations_that_belong_before_a_loss_are_quiet(tmp_path, function, act
         ("cross_entropy", "sigmoid", Severity.WARNING, "Sigmoid before cross-entropy", 1.461),
         ("cross_entropy", "log_softmax", Severity.NOTE, "Log-softmax applied twice", None),
         ("nll_loss", "softmax", Severity.CRITICAL, "Softmax before nll_loss", None),
+        ("kl_div", "softmax", Severity.CRITICAL, "Softmax before kl_div", None),
         ("binary_cross_entropy_with_logits", "relu", Severity.CRITICAL, "ReLU before the binary loss", None),
         ("binary_cross_entropy_with_logits", "tanh", Severity.WARNING, "Tanh before the binary loss", 0.313),
     ],

@@ -50,14 +50,14 @@ def test_shared_examples_are_a_warning(tmp_path):
     assert judged(data_leakage, run, Leaked).found.share == 0.25
     finding = assert_finds(data_leakage, run, Severity.WARNING)
     assert finding.is_measurement_issue
-    assert finding.headline == "The training data holds 25 % of the evaluation's examples"
+    assert finding.headline == "25 % of the evaluation's examples are in the training data"
 
 
 def test_an_evaluation_inside_the_training_alone_is_a_warning(tmp_path):
     """Trained on all, evaluated on a part."""
     run = leaking(tmp_path / "a", 0, shared_indices=400)
     assert judged(data_leakage, run, Leaked).found.exact
-    assert assert_finds(data_leakage, run, Severity.WARNING).headline.startswith("The training data holds 100 %")
+    assert assert_finds(data_leakage, run, Severity.WARNING).headline.startswith("100 % of the evaluation's examples")
 
 
 def test_of_a_large_training_set_a_part_is_compared(tmp_path):

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional
 
 from gradaudit.audit.runner import analyze
-from gradaudit.diagnosers.detached_loss import Attached, Detached, detached_loss
+from gradaudit.diagnosers.detached_loss import Attached, Detached, WithoutGraph, detached_loss
 from gradaudit.findings import Severity
 from gradaudit.schema import GraphFacts
 from tests.build import build_run
@@ -67,6 +67,37 @@ def test_an_objective_of_another_network_is_critical(tmp_path):
     run = detached(tmp_path / "a", owner=-1, beside=0, alone=9)
     assert judged(detached_loss, run, Detached).whole
     assert assert_finds(detached_loss, run, Severity.CRITICAL).title == "Detached loss"
+
+
+def test_one_root_without_a_graph_is_quiet(tmp_path):
+    assert_skipped(detached_loss, build_run(tmp_path / "a", loss=falling(), graph=GraphFacts(leaf_roots=1)))
+    facts = msgspec.structs.replace(graph_of(), leaf_roots=5)  # others train
+    assert_clean(detached_loss, build_run(tmp_path / "b", loss=falling(), graph=facts))
+
+
+def test_a_loss_without_a_graph_is_critical(tmp_path):
+    run = build_run(tmp_path / "a", loss=falling(), graph=GraphFacts(leaf_roots=13))
+    assert judged(detached_loss, run, WithoutGraph).looks == 13
+    finding = assert_finds(detached_loss, run, Severity.CRITICAL)
+    assert "requires_grad_()" in finding.actions[0].text
+
+
+def test_a_loss_that_was_told_to_require_a_gradient(tmp_path):
+    model = nn.Linear(3, 1)
+    x, y = torch.randn(8, 3), torch.ones(8, 1)
+
+    def objective():
+        return functional.mse_loss((model(x) > 0).float(), y).requires_grad_()
+
+    with recorded(tmp_path / "run"):
+        optimizer = torch.optim.Adam(model.parameters())
+        functional.mse_loss(model(x), y).backward()  # a look at the loss before the real training
+        optimizer.step()
+        for _ in range(10):
+            objective().backward()
+            optimizer.step()
+    graph = run_of(tmp_path / "run").meta.graph
+    assert (len(graph.looks), graph.leaf_roots) == (1, 10)
 
 
 def steps_of(folder, optimizers, objectives, steps=10):

@@ -2,7 +2,7 @@ import numpy
 
 from gradaudit.diagnosers.eval_mode_training import EvaluationMode, TrainingMode, eval_mode_training
 from gradaudit.findings import Severity
-from gradaudit.schema import ModuleFacts
+from gradaudit.schema import ModuleFacts, TensorFacts
 from tests.build import build_run
 from tests.diagnosers.runs import falling, healthy
 from tests.diagnosers.sick_wiring import DROPOUT, evaluating
@@ -32,6 +32,42 @@ def test_a_model_on_which_the_mode_has_no_effect_is_not_judged(tmp_path):
         ModuleFacts(id=1, name="d", module_class="Dropout", dropout=0),
     ]
     assert_not_applicable(eval_mode_training, evaluating(tmp_path / "a", modules=plain))
+
+
+def frozen_body(folder, trained=(), **changes):
+    """A head that is trained in evaluation mode over a frozen body with dropout and batch normalisation."""
+    modules = [
+        ModuleFacts(id=0, name="", module_class="Net"),
+        ModuleFacts(id=1, name="body", module_class="Sequential"),
+        ModuleFacts(id=2, name="body.0", module_class="Conv2d"),
+        ModuleFacts(id=3, name="body.1", module_class="BatchNorm2d", batch_norm=True),
+        ModuleFacts(id=4, name="body.2", module_class="Dropout", dropout=0.5),
+        ModuleFacts(id=5, name="head", module_class="Linear"),
+        *changes.get("more", ()),
+    ]
+    tensors = [
+        TensorFacts(
+            id=number,
+            name=f"{module}.weight",
+            module=module,
+            role="weight",
+            shape=[4, 4],
+            optimizer=0 if module in ("head", *trained) else -1,
+            requires_grad=module in ("head", *trained),
+        )
+        for number, module in enumerate(["body.0", "body.1", "head"])
+    ]
+    training = numpy.zeros(200, dtype=int)
+    return build_run(folder, loss=falling(), steps={"training": training}, modules=modules, tensors=tensors)
+
+
+def test_a_head_over_a_frozen_body_is_not_judged(tmp_path):
+    assert "not trained" in assert_not_applicable(eval_mode_training, frozen_body(tmp_path / "a"))
+    # What is trained as well, or has a dropout of its own, is.
+    assert_finds(eval_mode_training, frozen_body(tmp_path / "b", trained=("body.1",)), Severity.WARNING)
+    assert_finds(eval_mode_training, frozen_body(tmp_path / "c", trained=("body.0",)), Severity.WARNING)
+    own = ModuleFacts(id=6, name="drop", module_class="Dropout", dropout=0.1)
+    assert_finds(eval_mode_training, frozen_body(tmp_path / "d", more=[own]), Severity.WARNING)
 
 
 def test_an_unknown_mode_is_not_judged(tmp_path):

@@ -465,6 +465,24 @@ def test_a_layer_whose_input_is_zero_is_told_to_look_in_front_of_it(tmp_path):
     assert "behind" not in " ".join(action.text for action in finding.actions)
 
 
+def test_the_reverse_direction_of_which_only_the_last_output_is_used(tmp_path):
+    with recorded(tmp_path / "run"):
+        torch.manual_seed(0)
+        model = nn.ModuleDict({"lstm": nn.LSTM(4, 4, bidirectional=True, batch_first=True), "fc": nn.Linear(8, 2)})
+        optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+        for _ in range(60):
+            x = torch.randn(16, 5, 4)
+            output, _ = model["lstm"](x)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model["fc"](output[:, -1]), (x.sum((1, 2)) > 0).long()).backward()
+            optimizer.step()
+    run = load(tmp_path / "run")
+    assert cause(run) == "last output"
+    finding = assert_finds(frozen_parameter, run, Severity.NOTE)
+    assert finding.tensors == ["lstm.weight_hh_l0_reverse"]
+    assert finding.title == "Reverse direction makes one step"
+
+
 def test_a_part_that_rests_while_nothing_is_learned_is_critical(tmp_path):
     """It stands above no_learning, and is not to be milder than that."""
     run = resting(tmp_path / "a", (2,), gradient=0.0, loss=flat())

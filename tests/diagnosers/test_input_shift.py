@@ -73,7 +73,7 @@ def test_swapped_channels_are_a_warning(tmp_path):
     finding = assert_finds(input_shift, run, Severity.WARNING)
     assert (
         finding.headline
-        == "The evaluation's channels are the training's in the order 2, 1, 0: 0 apart so, 2.5 as they are"
+        == "The evaluation's channels are the training's in the order 2, 1, 0: 0 apart so, 2.50 as they are"
     )
 
 
@@ -106,9 +106,7 @@ def test_another_normalisation_is_a_warning(tmp_path):
     assert (found.scale, found.shift, found.pair.same_form) == (0.36, 0.06, True)
     finding = assert_finds(input_shift, run, Severity.WARNING)
     assert finding.is_measurement_issue
-    assert finding.headline == (
-        "Mean and standard deviation of input 0: 0 and 1.0 in training, -0.06 and 0.36 in evaluation"
-    )
+    assert finding.headline == ("Inputs have mean 0 and std 1.0 in training, and mean -0.06 and std 0.36 in evaluation")
 
 
 def test_a_shift_alone_is_a_warning(tmp_path):
@@ -128,4 +126,4 @@ def test_another_form_is_a_note(tmp_path):
 def test_the_input_is_named(tmp_path, place):
     ours, theirs = changed(IMAGES, place=place), changed(IMAGES, place=place, std=0.2)
     finding = assert_finds(input_shift, sources(tmp_path / "a", {"inputs": [ours]}, {"inputs": [theirs]}))
-    assert ("an input" if len(place) > 20 else place) in finding.headline
+    assert ("Inputs have" if len(place) > 20 else place) in finding.headline

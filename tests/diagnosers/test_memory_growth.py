@@ -50,9 +50,11 @@ def test_losses_that_are_kept_are_a_warning(tmp_path):
 
 
 def test_kept_graphs_alone_and_growth_of_the_host_alone_are_notes(tmp_path):
-    kept = GraphsKept(marked=26, alive=26, most=26, steps=900)
+    kept = GraphsKept(marked=26, alive=25, most=26, steps=900)
     finding = assert_finds(memory_growth, memory_of(tmp_path / "a", host=lambda step: 400, graphs=kept), Severity.NOTE)
-    assert finding.headline == "26 of 26 graphs of earlier losses still exist at the end"
+    assert finding.headline == "25 of 26 graphs of earlier losses still exist at the end"
+    few = GraphsKept(marked=12, alive=12, most=12, steps=900)
+    assert_finds(memory_growth, memory_of(tmp_path / "c", host=lambda step: 400, graphs=few), Severity.NOTE)
     assert_finds(memory_growth, leaking(tmp_path / "b", graphs=False), Severity.NOTE)
 
 
@@ -60,3 +62,8 @@ def test_growth_on_the_device_is_a_warning(tmp_path):
     run = memory_of(tmp_path / "a", host=lambda step: 400, device=lambda step: 1000 + 2 * step)
     assert judged(memory_growth, run, Growth).course.kind == "device"
     assert_finds(memory_growth, run, Severity.WARNING)
+
+
+def test_every_graph_of_a_run_kept_is_a_warning(tmp_path):
+    kept = GraphsKept(marked=26, alive=26, most=26, steps=900)
+    assert_finds(memory_growth, memory_of(tmp_path / "a", host=lambda step: 400, graphs=kept), Severity.WARNING)

@@ -1,9 +1,12 @@
+import dataclasses
+
 import msgspec
 import numpy
 import pytest
 
 from gradaudit.diagnosers.noise_module import FewPairs, Noise, NonFinite, NoNoise, noise_module
 from gradaudit.findings import Severity
+from gradaudit.schema import GraphFacts, TermFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, healthy, parameters
 from tests.diagnosers.sick_weights import noisy, noisy_before_one_output, with_biases
@@ -55,6 +58,19 @@ def test_what_weight_decay_takes_is_not_the_noise(tmp_path):
 def test_a_decay_that_passes_the_optimizers_scaling_hides_what_it_takes(tmp_path):
     run = noisy(tmp_path / "a", steps={"weight_decay": [[0.01]] * 200}, optimizer="Adam")
     assert "too small for this, or it is not known" in assert_not_applicable(noise_module, run)
+
+
+def test_noise_behind_a_variational_bound_is_a_note(tmp_path):
+    """A term reaches what is in front of the noisy layer alone, as the prior of a latent that is sampled."""
+    run = noisy(tmp_path / "a")
+    found = judged(noise_module, run, Noise)
+    names = {tensor.name: tensor.id for tensor in run.meta.tensors}
+    noise = {names[name] for name in found.tensors}
+    front = [key for key in names.values() if key not in noise][:2]
+    both = [TermFacts(id=0, tensors=sorted(names.values()), used=9), TermFacts(id=1, tensors=front, used=9)]
+    for terms, severity in ((both, Severity.NOTE), (both[:1], Severity.WARNING)):
+        meta = msgspec.structs.replace(run.meta, graph=GraphFacts(terms=terms))
+        assert_finds(noise_module, dataclasses.replace(run, meta=meta), severity)
 
 
 def test_small_weights_cannot_be_told_from_noise(tmp_path):

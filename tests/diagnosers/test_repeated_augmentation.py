@@ -55,3 +55,13 @@ def test_a_copied_generator_is_a_note(tmp_path):
     run = repeating(tmp_path / "a", iterable=False, same_batches=0, random_states=1)
     assert judged(repeated_augmentation, run, Copied).source.random_states == 1
     assert_finds(repeated_augmentation, run, Severity.NOTE)
+    # Shuffled, or only one epoch was compared.
+    for number, orders in enumerate([{"orders": 7, "same_order": 0}, {"orders": 1, "same_order": 1}]):
+        run = repeating(tmp_path / f"b{number}", iterable=False, same_batches=0, random_states=1, **orders)
+        assert_finds(repeated_augmentation, run, Severity.NOTE)
+
+
+def test_a_copied_generator_whose_epochs_are_equal_is_a_warning(tmp_path):
+    run = repeating(tmp_path / "a", iterable=False, same_batches=0, random_states=1, orders=7, same_order=7)
+    finding = assert_finds(repeated_augmentation, run, Severity.WARNING)
+    assert finding.headline == "All 7 epochs compared begin with equal examples: 4 workers copy one generator"

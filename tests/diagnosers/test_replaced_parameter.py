@@ -1,8 +1,8 @@
-from gradaudit.diagnosers.replaced_parameter import Untrained, Whole, replaced_parameter
+from gradaudit.diagnosers.replaced_parameter import Unregistered, Untrained, Whole, replaced_parameter
 from gradaudit.findings import Severity
 from tests.build import build_run
 from tests.diagnosers.runs import falling
-from tests.diagnosers.sick_schedules import replaced, scheduled
+from tests.diagnosers.sick_schedules import in_a_list, replaced, scheduled
 from tests.diagnosers.verbs import assert_clean, assert_finds, assert_skipped, judged
 
 
@@ -37,3 +37,20 @@ def test_a_whole_model_is_critical(tmp_path):
     run = replaced(tmp_path / "a", without_gradient=True, missing=8, matches=8)
     finding = assert_finds(replaced_parameter, run, Severity.CRITICAL)
     assert finding.headline == "The optimizer holds 8 tensors, and none is in the model that is trained"
+
+
+def test_layers_in_a_plain_list_are_a_warning(tmp_path):
+    run = in_a_list(tmp_path / "a")
+    found = judged(replaced_parameter, run, Unregistered)
+    assert found.steps == 200
+    assert 0 < found.share < 0.5
+    finding = assert_finds(replaced_parameter, run, Severity.WARNING)
+    assert finding.headline == "Encoder.layers is a plain list: no optimizer holds its 6 parameters"
+    assert finding.actions[0].text == "Make self.layers of Encoder an nn.ModuleList"
+
+
+def test_most_of_a_model_in_a_plain_list_is_critical(tmp_path):
+    run = in_a_list(tmp_path / "a", elements=10**6, container="dict", modules=0)
+    finding = assert_finds(replaced_parameter, run, Severity.CRITICAL)
+    assert finding.title == "Parameters in a plain dict"
+    assert "nn.ParameterDict" in finding.actions[0].code

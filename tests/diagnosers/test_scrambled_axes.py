@@ -6,14 +6,16 @@ from gradaudit.diagnosers.scrambled_axes import (
     BatchSoftmax,
     MixedView,
     OtherAxis,
+    ScannedExamples,
     SingleSoftmax,
     scrambled_axes,
 )
 from gradaudit.findings import Severity
-from gradaudit.schema import OperationFacts, SoftmaxFacts
+from gradaudit.schema import OperationFacts, SoftmaxFacts, ViewFacts
 from tests.build import build_run
-from tests.diagnosers.graphs import ATTENTION, ONE
+from tests.diagnosers.graphs import ATTENTION, ONE, graph_of
 from tests.diagnosers.runs import falling
+from tests.diagnosers.sick_data import sources
 from tests.diagnosers.sick_graphs import mixed_up, of_graph
 from tests.diagnosers.verbs import assert_clean, assert_finds, assert_skipped, judged
 
@@ -106,3 +108,29 @@ def test_attention_over_the_queries_is_a_warning(tmp_path):
     assert judged(scrambled_axes, run, OtherAxis).summed == 2
     finding = assert_finds(scrambled_axes, run, Severity.WARNING)
     assert finding.actions[0].code == "weights = scores.softmax(dim=-1)"
+
+
+def scanning(folder, sizes=(32, 20, 16), **training):
+    facts = ViewFacts(before=list(sizes), after=list(sizes), source="recurrent", fault="scan")
+    drawn = {"sampler": "RandomSampler", "batch_size": 32, **training}
+    return sources(folder, drawn, graph=graph_of(views=[facts]))
+
+
+def test_recurrent_layers_along_time_are_quiet(tmp_path):
+    quiet = [
+        {"sizes": (20, 32, 16)},  # (time, examples)
+        {"sizes": (32, 320, 16)},  # of the words of ten sentences of each of 32 texts
+        {"sizes": (32, 32, 16)},
+        {"sampler": "SequentialSampler"},  # a text that is cut along time
+        {"batch_size": 20},
+    ]
+    for number, one in enumerate(quiet):
+        assert_clean(scrambled_axes, scanning(tmp_path / str(number), **one))
+
+
+def test_a_recurrent_layer_along_the_examples_is_critical(tmp_path):
+    run = scanning(tmp_path / "a")
+    assert judged(scrambled_axes, run, ScannedExamples).sizes == (32, 20, 16)
+    finding = assert_finds(scrambled_axes, run, Severity.CRITICAL)
+    assert finding.headline == "The recurrent layer runs along the 32 examples of a batch, not the 20 ids of each"
+    assert "batch_first=True" in finding.actions[0].text

@@ -1,9 +1,9 @@
-from gradaudit.diagnosers.stale_copy import Follows, Stale, stale_copy
+from gradaudit.diagnosers.stale_copy import Follows, Lags, Stale, stale_copy
 from gradaudit.findings import Severity
 from gradaudit.schema import ModelStateFacts
 from tests.build import build_run
 from tests.diagnosers.runs import falling
-from tests.diagnosers.sick_state import copies, twin, with_state
+from tests.diagnosers.sick_state import copies, lagging, twin, with_state
 from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 CRITICAL, NOTE, WARNING = Severity.CRITICAL, Severity.NOTE, Severity.WARNING
@@ -54,7 +54,7 @@ def test_a_target_that_is_never_updated_is_a_warning(tmp_path):
         found = judged(stale_copy, run, Stale)
         assert (found.written, found.untrained, found.meant, found.steps) == (False, True, False, 1000)
         finding = assert_finds(stale_copy, run, WARNING)
-        assert finding.headline == "Copy target is used and never updated in 1,000 steps, while its original trains"
+        assert finding.headline == "The copy target is used and never updated in 1,000 steps, while its original trains"
 
 
 def test_copies_with_one_fault_are_one_finding(tmp_path):
@@ -70,6 +70,29 @@ def test_a_target_copied_from_itself_is_critical(tmp_path):
     run = copies(tmp_path / "a", twin(writes=20, last=200))
     assert judged(stale_copy, run, Stale).written
     finding = assert_finds(stale_copy, run, CRITICAL)
-    assert finding.headline == "Copy target is written to 20 times and never changes in 200 steps"
+    assert finding.headline == "The copy target is written to 20 times and never changes in 200 steps"
     assert finding.actions[0].code == "target.load_state_dict(online.state_dict())"
     assert_finds(stale_copy, copies(tmp_path / "b", twin(writes=20, **LEARNED)), WARNING)
+
+
+def test_averages_that_follow_are_quiet(tmp_path):
+    falls = [[float(step), 0.3 - step / 2000] for step in range(0, 321, 20)]
+    quiet = {
+        "at each step": lagging(writes=320, changed=15),
+        "a teacher": lagging(called=16),
+        "copied at times": lagging(equal=4),
+        "comes closer": lagging(distances=falls),
+        "hardly trained": lagging(distances=[[step, gap / 10] for step, gap in lagging().distances]),
+        "loaded once": lagging(writes=1, changed=1),
+    }
+    for number, (name, facts) in enumerate(quiet.items()):
+        outcome = list(stale_copy.judge(copies(tmp_path / str(number), facts)))
+        assert not [one for one in outcome if isinstance(one, Lags)], name
+
+
+def test_an_average_that_is_updated_once_an_epoch_is_a_warning(tmp_path):
+    run = copies(tmp_path / "a", lagging())
+    found = judged(stale_copy, run, Lags)
+    assert (found.steps, found.of_largest) == (320, 1.0)
+    finding = assert_finds(stale_copy, run, WARNING)
+    assert finding.headline == "Average target is updated 8 times in 320 steps, and stays 30 % away"

@@ -44,7 +44,7 @@ def test_an_end_token_that_is_padding_is_a_warning(tmp_path):
     found = judged(unlearned_token, run, Ignored)
     assert (found.by_mask, found.by_length) == (False, True)
     finding = assert_finds(unlearned_token, run, Severity.WARNING)
-    assert finding.headline == "The token that ends 640 of 640 sequences has 0 labels that count"
+    assert finding.headline == "The token that ends 640 of 640 sequences is never a target: 0 labels of it count"
 
 
 def test_the_attention_mask_tells_it_in_sequences_of_one_length(tmp_path):

@@ -16,7 +16,7 @@ from gradaudit.diagnosers.unscaled_input import (
 )
 from gradaudit.findings import Severity
 from gradaudit.reading.run import load
-from gradaudit.schema import ModuleFacts
+from gradaudit.schema import ModuleFacts, TensorFacts
 from tests.build import build_run, linear_stack, write_table
 from tests.diagnosers.runs import TEN, falling, healthy, model_input
 from tests.diagnosers.sick_layers import large_sample, raw_input
@@ -36,6 +36,27 @@ def test_the_healthy_extremes_are_quiet(tmp_path, size):
 
 def test_a_layer_that_a_normalisation_follows_says_nothing(tmp_path):
     assert_skipped(unscaled_input, raw_input(tmp_path / "a", 1.0, bias=1e-7))
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("norm_class", ["BatchNorm2d", "InstanceNorm2d"])
+def test_the_rounding_that_a_normalisation_leaves_of_a_bias_is_no_size(tmp_path, norm_class, apart):
+    # A convolution over 100 images of 28 x 28, behind it a batch normalisation: the estimate was 1,900.
+    layers = [ModuleFacts(id=0, name="", module_class="ConvNet"),
+              ModuleFacts(id=1, name="layers.0", module_class="Linear")]  # fmt: skip
+    between = [ModuleFacts(id=2, name="layers.1", module_class="Linear")] if apart else []
+    norm = ModuleFacts(id=3, name="norm", module_class=norm_class)
+    scale = TensorFacts(id=8, name="norm.weight", role="norm", module="norm", module_class=norm_class,
+                        shape=[32], depth=8, optimizer=0, group=0)  # fmt: skip
+    tensors = [*linear_stack(), scale]
+    run = raw_input(tmp_path / "a", 1900.0, tensors=tensors, modules=[*layers, *between, norm])
+    assert_skipped(unscaled_input, run)
+
+
+def test_a_normalisation_of_other_channels_does_not_hide_raw_inputs(tmp_path):
+    names = [("", "Net"), ("layers.0", "Linear"), ("layers.1", "Linear"), ("norm", "BatchNorm1d")]
+    modules = [ModuleFacts(id=at, name=name, module_class=kind) for at, (name, kind) in enumerate(names)]
+    assert_finds(unscaled_input, raw_input(tmp_path / "a", 1900.0, modules=modules), Severity.WARNING)
 
 
 def test_a_layer_without_a_bias_says_nothing(tmp_path):

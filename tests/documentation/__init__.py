@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.documentation import api, diagnosers, layers, program, results
+from tests.documentation import api, diagnosers, facts, layers, program, results
 
 ROOT = Path(__file__).parents[2]
 REWRITE = "make docs"
@@ -21,6 +21,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "cost": results.cost_block,
     "demo": program.demo_block,
     "diagnosers": diagnosers.headlines_block,
+    "facts": facts.facts_block,
     "help": program.help_block,
     "internals": program.internals_block,
     "layers": layers.layers_block,

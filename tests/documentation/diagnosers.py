@@ -19,13 +19,17 @@ WORST_IN_WORDS = {
 }
 
 
+_BESIDE = 4
+
+
 def headlines_block() -> str:
     """Every diagnoser with its failing sentence, folded."""
     items = list(all_diagnosers())
-    rows = [f"| [`{one.name}`](docs/diagnosers/{one.name}.md) | {_cell(one.documentation.headline)} |" for one in items]
+    lines = [f"[`{one.name}`](docs/diagnosers/{one.name}.md): {one.documentation.headline}" for one in items]
+    # A page shows a line for each; the source holds several in one, or README.md would be as long as its list.
+    rows = ["<br>".join(lines[first : first + _BESIDE]) for first in range(0, len(lines), _BESIDE)]
     summary = f"<details>\n<summary>{len(items)} diagnosers, a line each</summary>"
-    table = "\n".join(["| diagnoser | what a run shows |", "|---|---|", *rows])
-    return "\n\n".join([summary, table, "</details>"])
+    return "\n\n".join([summary, "<br>\n".join(rows), "</details>"])
 
 
 def pages() -> dict[str, str]:

@@ -17,7 +17,19 @@ from gradaudit.reading.run import load
 from gradaudit.record import hook_observers, hooks, install, recording, session
 from gradaudit.record.by_hand import hands
 from gradaudit.record.measure import checksums, histograms, rows, samples
-from gradaudit.record.observe import activations, batch_norm, between, calls, clips, graph, tensors
+from gradaudit.record.observe import (
+    activations,
+    batch_norm,
+    batches,
+    between,
+    calls,
+    clips,
+    graph,
+    model_state,
+    outputs,
+    schedules,
+    tensors,
+)
 from gradaudit.record.observe.evaluation import evaluations
 from gradaudit.record.observe.loss import labels, losses, undecided
 from gradaudit.record.settings import Settings
@@ -38,6 +50,18 @@ OBSERVED = [
     (graph.Graph, "stepped", graph.GRAPH),
     (graph.Graph, "told", graph.GRAPH),
     (graph.Graph, "facts", graph.GRAPH),
+    (batches.Batches, "look", batches.BATCHES),
+    (batches.Batches, "on_backward", batches.BATCHES),
+    (batches.Batches, "facts", batches.BATCHES),
+    (outputs.Outputs, "look", outputs.OUTPUTS),
+    (outputs.Outputs, "facts", outputs.OUTPUTS),
+    (model_state.ModelState, "on_step", model_state.MODEL_STATE),
+    (model_state.ModelState, "on_evaluation", model_state.MODEL_STATE),
+    (model_state.ModelState, "facts", model_state.MODEL_STATE),
+    (model_state.ModelState, "end", model_state.MODEL_STATE),
+    (schedules.Schedules, "before_step", schedules.SCHEDULES),
+    (schedules.Schedules, "after_step", schedules.SCHEDULES),
+    (schedules.Schedules, "facts", schedules.SCHEDULES),
     (between.StepObserver, "_decide", "evaluation losses"),
     (undecided.Undecided, "training", "evaluation losses"),
     (between, "mode_here", "modes of evaluations"),
@@ -186,11 +210,13 @@ def test_every_hook_is_called_and_in_the_tables():
     # Others' tests: test_compiled_losses.py, test_by_hand.py, test_cleared.py and test_undecided.py have them.
     observed = {name for _, name, _ in OBSERVED} | {"on_graph", "after", "after_backward", "on_derivative"}
     observed |= {"on_active", "on_copy_call"}  # test_model_state.py
+    observed |= {"begin", "note_ids"}  # test_batches.py
+    observed |= {"making", "made", "on_scheduler_step", "on_unscale", "on_update"}  # test_schedules.py
     core = {name for _, name in CORE} | {"without_closure"}  # test_wrappers.py has it
     for name in called:
         hook = getattr(hooks, name)
-        behind = hook.__code__.co_names[-1]  # the method that it calls
-        assert behind in (observed if hook in hook_observers.OBSERVERS else core), name
+        behind = set(hook.__code__.co_names)  # the methods that it calls
+        assert behind & (observed if hook in hook_observers.OBSERVERS else core), name
 
 
 @pytest.mark.parametrize("activations", [False, True])
@@ -228,6 +254,37 @@ def test_a_fault_costs_one_observer(tmp_path, bare, capsys, monkeypatch, place, 
     assert run.has("tensors.gradient_norm") or observer == "gradient statistics"
     assert run.has("tensors.update_norm") or observer in ("weight and update statistics", "gradient statistics")
     assert run.has("histograms") or observer in ("histograms", "gradient statistics")
+
+
+@pytest.mark.parametrize(
+    ("place", "observer"),
+    [(graph.Graph, graph.GRAPH), (batches.Batches, batches.BATCHES), (outputs.Outputs, outputs.OUTPUTS),
+     (model_state.ModelState, model_state.MODEL_STATE), (schedules.Schedules, schedules.SCHEDULES)],
+    ids=_named,
+)  # fmt: skip
+def test_a_first_fault_while_the_run_is_closed_is_not_waited_for(tmp_path, capsys, monkeypatch, place, observer):
+    """The writer's thread tells it while the training's thread holds the recording's lock and waits for its end."""
+    original = place.facts
+
+    def facts(self):
+        if session.current() is None:
+            fault()
+        return original(self)
+
+    monkeypatch.setattr(place, "facts", facts)
+    monkeypatch.setattr(writer, "CLOSE_SECONDS", 60.0)
+    started = time.monotonic()
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        x, y = batch()
+        functional.cross_entropy(model(x), y).backward()
+        torch.optim.SGD(model.parameters(), lr=0.1).step()
+    assert time.monotonic() - started < 50
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"gradaudit: {observer} are no longer recorded (")
+    run = load(tmp_path / "run")
+    assert [one.observer for one in run.meta.disabled] == [observer]
+    assert run.meta.state == "finished"
 
 
 @pytest.mark.parametrize(("place", "name"), thin(2, CORE), ids=_named)

@@ -265,3 +265,33 @@ def test_nothing_of_a_training_is_kept_alive(tmp_path):
         del model, optimizer
         gc.collect()
         assert weight() is None
+
+
+class Tagger(nn.Module):
+    """A recurrent tagger of ids [examples, positions]."""
+
+    def __init__(self, kind, batch_first, turn):
+        super().__init__()
+        self.emb, self.drop = nn.Embedding(9, 6), nn.Dropout(0.1)
+        self.rnn = kind(6, 5, 2, batch_first=batch_first, bidirectional=True)
+        self.turn, self.out = turn, nn.Linear(10, 3)
+
+    def forward(self, ids):
+        x = self.drop(self.emb(ids.t() if self.turn == "ids" else ids))
+        output = self.out(self.rnn(x.transpose(0, 1) if self.turn == "embedding" else x)[0])
+        return output if self.turn == "" else output.transpose(0, 1)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize(
+    ("batch_first", "turn", "scanned"),
+    [(True, "", []), (False, "embedding", []), (False, "ids", [7]), (False, "", [4])],
+)
+def test_the_axis_that_a_recurrent_layer_runs_along(tmp_path, kind, batch_first, turn, scanned):
+    model = Tagger(kind, batch_first, turn)
+    ids, tags = torch.randint(9, (4, 7)), torch.randint(3, (4, 7))
+    graph = trained(
+        tmp_path / "run", [model],
+        lambda _: functional.cross_entropy(model(ids).reshape(28, 3), tags.flatten()),
+    )  # fmt: skip
+    assert [view.before[0] for view in graph.views if view.fault == "scan"] == scanned

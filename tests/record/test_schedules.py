@@ -195,7 +195,7 @@ def test_a_head_that_was_replaced_after_the_optimizer_was_made(tmp_path):
     assert (found.names, found.shapes, found.old_shapes) == (["3.weight", "3.bias"], [[5, 16], [5]], [[3, 16], [3]])
     assert (found.first_step, found.last_step, found.tensors, found.missing, found.without_gradient) == (
         0,
-        9,
+        11,
         4,
         2,
         False,
@@ -424,3 +424,59 @@ def test_a_training_is_the_same_to_the_bit(tmp_path):
     assert rates == rates_again
     assert all(torch.equal(a, b) for a, b in zip(weights, again, strict=True))
     assert torch.equal(drawn, drawn_again)
+
+
+class Listed(nn.Module):
+    """Layers in a plain container; `kept` makes it."""
+
+    def __init__(self, kept):
+        super().__init__()
+        self.first = nn.Linear(10, 16)
+        self.layers = kept([nn.Linear(16, 16), nn.Linear(16, 3)])
+
+    def forward(self, x):
+        layers = list(self.layers.values()) if isinstance(self.layers, (dict, nn.ModuleDict)) else list(self.layers)
+        return layers[1](layers[0](self.first(x)).relu())
+
+
+def test_layers_in_a_plain_list_are_told(tmp_path):
+    with recorded(tmp_path / "run"):
+        model = nn.Sequential(Listed(list))
+        train(model, adam(model), 8)
+    (found,) = facts(tmp_path / "run").unregistered
+    assert (found.name, found.holder, found.container) == ("0.layers", "Listed", "list")
+    assert (found.modules, found.tensors, found.elements, found.looks) == (2, 4, 16 * 17 + 17 * 3, 2)
+
+
+def test_layers_that_somebody_trains_are_not_told(tmp_path):
+    def by_hand(model):
+        with torch.no_grad():
+            for layer in model.layers:
+                layer.weight -= 0.01 * layer.weight.grad
+                layer.bias -= 0.01 * layer.bias.grad
+
+    with recorded(tmp_path / "run"):
+        registered = Listed(nn.ModuleList)
+        train(registered, adam(registered), 8)
+        given = Listed(tuple)
+        train(given, torch.optim.Adam([*given.parameters(), *(p for one in given.layers for p in one.parameters())]), 8)
+        updated = Listed(list)
+        train(updated, adam(updated), 8, after=lambda step: by_hand(updated))
+        frozen = Listed(lambda layers: {str(place): one.requires_grad_(False) for place, one in enumerate(layers)})
+        train(frozen, adam(frozen), 8)
+        # Its weights are in a list of its own, too.
+        recurrent = nn.LSTM(10, 3)
+        head = nn.Linear(3, 3)
+        train(lambda x: head(recurrent(x)[0]), adam(head), 8)
+    assert facts(tmp_path / "run").unregistered == []
+
+
+def test_a_model_that_is_cut_down_in_the_middle_is_told(tmp_path):
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        optimizer = adam(model)
+        train(model, optimizer, 20)
+        model[0], model[3] = nn.Linear(10, 5), nn.Linear(5, 3)
+        train(model, optimizer, 30)
+    (found,) = facts(tmp_path / "run").replaced
+    assert (found.matches, found.missing, found.without_gradient, found.first_step) == (4, 4, True, 23)

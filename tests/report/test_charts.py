@@ -425,7 +425,7 @@ def test_labels_of_marks_do_not_cover_each_other() -> None:
 @pytest.mark.parametrize(
     ("label", "room", "shown"),
     [
-        ("layers.12.mlp.expand", 20, "layers.12.mlp.expand"),
+        ("layers.12.mlp.expand", 21, "layers.12.mlp.expand"),
         ("layers.12.mlp.expand", 15, "…12.mlp.expand"),
         ("blocks.3.conv.shortcut", 14, "…3…shortcut"),
         ("blocks.3.conv.shortcut", 8, "…3…rtcut"),
@@ -492,4 +492,8 @@ def test_labels_with_one_beginning_lose_it_together() -> None:
         "…0.bn1.bias",
         "head.weight",
     ]
-    assert abbreviate_all(labels, 19 * text_width("x")) == labels
+    assert abbreviate_all(labels, 20 * text_width("x")) == labels
+
+
+def test_broad_letters_take_more_room() -> None:
+    assert text_width("memory") > text_width("linear")

@@ -42,6 +42,11 @@ def activation_effect(function: str, activation: str) -> str:
             "Its value is then minus the probability of the right class, which has almost no gradient where the model "
             "is wrong."
         )
+    if function == "kl_div":
+        return (
+            "Its value is then a constant minus the outputs weighted by the targets: it says little of how far the two "
+            "distributions are apart, and may fall below 0."
+        )
     if activation == "log_softmax":
         return "cross_entropy applies it again, which changes nothing and costs time and memory."
     if activation == "relu" and function != "cross_entropy":
@@ -65,6 +70,13 @@ def without_activation(run: Run, function: str, activation: str) -> list[Action]
                 text="Use log_softmax(dim=1) where the softmax is", code="nll_loss(log_softmax(logits, dim=1), target)"
             ),
             Action(text="Or give the logits to cross_entropy", code="loss = cross_entropy(logits, target)"),
+        ]
+    if function == "kl_div":
+        return [
+            Action(
+                text=f"Use log_softmax where the {activation} is: kl_div wants logarithms in its first argument",
+                code='kl_div(log_softmax(logits, dim=1), target, reduction="batchmean")',
+            )
         ]
     classes = "logsoftmax" if activation == "log_softmax" else activation
     last = [one for one in run.meta.modules if one.module_class.lower() == classes][-1:]

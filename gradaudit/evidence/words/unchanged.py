@@ -25,6 +25,7 @@ _TITLES: dict[Cause, str] = {
     "no gradient": "Parameters without a gradient",
     "all zero": "All gradients are zero",
     "never chosen": "Unused experts or blocks",
+    "last output": "Reverse direction makes one step",
     "zero input": "Layer input is all zeros",
     "zero gradient": "Gradient exactly zero",
     "faint": "Negligible gradient",
@@ -73,6 +74,8 @@ _SENTENCES: dict[Cause, str] = {
     "all zero": "Every gradient of this optimizer is exactly zero when it steps.",
     "never chosen": "Their gradient is exactly zero at every recorded step: blocks like them are trained, and these "
     "were never chosen.",
+    "last output": "The loss uses the output of {module} at the last position alone. There the reverse direction has "
+    "seen one position, from a state of zeros: it reads the last input only, and its recurrent weights never learn.",
     "zero input": "Every input of {module} is zero: its bias has a gradient, its weights have none. The input is "
     "multiplied by 0, masked, or the output of a dead layer.",
     "zero gradient": "Their gradient is exactly zero at every recorded step: a dead layer, a mask or a factor of 0 "
@@ -221,6 +224,13 @@ def _zero(group: UnchangedGroup) -> list[Action]:
                 Action(text="Check that the loss is not multiplied by 0 and no mask removes every target"),
                 Action(text="In float16 scale the loss: gradients below 6e-8 become zero there",
                        code="scaler = torch.amp.GradScaler()\nscaler.scale(loss).backward()"),
+            ]  # fmt: skip
+        case "last output":
+            return [
+                Action(text=f"Give the next layer the last state of both directions of {module}, not its last output",
+                       code=f"output, state = {module}(x)  # LSTM: output, (state, cell)\n"
+                       "features = torch.cat([state[-2], state[-1]], dim=-1)"),
+                Action(text="Or leave the reverse direction out: bidirectional=False"),
             ]  # fmt: skip
         case "zero input":
             return [

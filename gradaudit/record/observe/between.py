@@ -80,7 +80,8 @@ class StepObserver(TrainingThread):
             shared.worker = torch.utils.data.get_worker_info() is not None
         if shared.worker:
             return
-        self.observers.call(BATCHES, shared.batches.on_loss, name, result, call, self.table)
+        if shared.batches.watching:
+            self.observers.call(BATCHES, shared.batches.on_loss, name, result, call, self.table)
         seen = shared.book.observe(name, result, call, self.observers, reading)
         known = reading is None or (reading.input_known and reading.target_known)
         self.observers.call(OUTPUTS, shared.outputs.look, seen.loss, name, call, result.requires_grad, known)
@@ -142,10 +143,13 @@ class StepObserver(TrainingThread):
         call(EVALUATION_LOSSES, self.finish_evaluation)
         if self.shared.after_step < 0:
             call(EVALUATION_LOSSES, note_training)
-        call(MODEL_STATE, self.shared.model_state.on_backward)
+        if self.shared.model_state.active.pending:
+            call(MODEL_STATE, self.shared.model_state.on_backward)
         call(CLEARED, look_for_cleared, self, accumulates)
         call(OBJECTIVES, self._add_roots, roots, gradients)
-        call(GRAPH, self.shared.graph.look, self, roots, self._pending[-1].batch_size if self._pending else 0)
+        graph, size = self.shared.graph, self._pending[-1].batch_size if self._pending else 0
+        if graph.wants(self.shared.after_step + 1, size):
+            call(GRAPH, graph.look, self, roots, size)
         call(BATCHES, self.shared.batches.on_backward)
         found = call(LOSSES, behind, self._losses(), roots, default=[])
         self.seen.calls += found or call(HAND_WRITTEN_LOSSES, written_out, self, roots, gradients, default=[])

@@ -1,6 +1,7 @@
 """Finds the modules that own an optimizer's parameters, and so their qualified names, without being given a model."""
 
 import gc
+import itertools
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -54,8 +55,8 @@ def find_roots(parameters: Sequence[torch.Tensor]) -> list[nn.Module]:
     wanted = {id(parameter) for parameter in parameters}
     known = [module for reference in list(_registry.values()) if (module := reference()) is not None]
     if wanted - _held_by(known):
-        # Copied and unpickled modules never registered anything.
-        known = [item for item in gc.get_objects() if issubclass(type(item), nn.Module)]
+        # They were made before anybody looked.
+        known = living()
     children = {id(child) for module in known for child in children_of(module).values() if child is not None}
     outermost = [module for module in known if id(module) not in children]
     held = {id(module): {id(p) for p in module.parameters()} & wanted for module in outermost}
@@ -123,6 +124,18 @@ def unlike(label: str, others: Sequence[str]) -> str:
 def registered() -> list[nn.Module]:
     """The modules that were built and still exist."""
     return [module for reference in list(_registry.values()) if (module := reference()) is not None]
+
+
+def living() -> list[nn.Module]:
+    """All modules that exist, those included that were copied or unpickled."""
+    kinds, waiting = {nn.Module}, [nn.Module]
+    while waiting:
+        fresh = [kind for kind in type.__subclasses__(waiting.pop()) if kind not in kinds]
+        kinds.update(fresh)
+        waiting += fresh
+    # Without a line of Python for each of some hundred thousand objects.
+    everything = gc.get_objects()
+    return list(itertools.compress(everything, map(kinds.__contains__, map(type, everything))))
 
 
 def own_parameters(modules: Sequence[nn.Module]) -> list[nn.Parameter]:

@@ -8,6 +8,7 @@ import torch
 from torch.nn import utils
 
 from gradaudit.record import hooks, session
+from gradaudit.record.observe.schedules import SCHEDULES
 from gradaudit.record.patches import Patch, leave_out_of, replace
 
 BY_NORM, BY_VALUE = 1, 2
@@ -34,7 +35,7 @@ def _watched(original: Callable[..., Any], kind: int, threshold_name: str) -> Ca
         given = seen if seen is parameters or seen else parameters
         threshold = args[0] if args else kwargs.get(threshold_name, float("nan"))
         tensors = [seen] if isinstance(seen, torch.Tensor) else seen
-        if isinstance(tensors, list | tuple):
+        if isinstance(tensors, list | tuple) and session.unlocked_call(SCHEDULES, _scaled):
             session.guarded(hooks.on_clipping, tensors)
         if kind == BY_VALUE and isinstance(tensors, list | tuple):
             # What it takes away cannot be seen afterwards.
@@ -52,3 +53,9 @@ def _watched(original: Callable[..., Any], kind: int, threshold_name: str) -> Ca
         return result
 
     return clip
+
+
+def _scaled() -> bool:
+    """Whether a GradScaler is in use: else it does not matter what is clipped before it is unscaled."""
+    recording = session.current()
+    return recording is not None and recording.gathered.schedules.scaling.active

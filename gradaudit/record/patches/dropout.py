@@ -38,7 +38,7 @@ def _watched(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def dropout(*args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling() or torch.is_grad_enabled() or session.current() is None:
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or session.current() is None:
             return original(*args, **kwargs)
         p = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
         said = len(args) > 2 or "training" in kwargs
@@ -57,7 +57,7 @@ def _watched(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
 def _attending(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def scaled_dot_product_attention(*args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling() or torch.is_grad_enabled() or session.current() is None:
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or session.current() is None:
             return original(*args, **kwargs)
         p = args[4] if len(args) > 4 else kwargs.get("dropout_p", 0.0)
         if p:

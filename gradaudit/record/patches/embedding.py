@@ -20,9 +20,7 @@ def install() -> list[Patch]:
 def _watched(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def embedding(input: Any, weight: Any, *args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling():
-            return original(input, weight, *args, **kwargs)
-        if session.unlocked_call(BATCHES, _wanted):
+        if not torch.compiler.is_compiling() and session.unlocked_call(BATCHES, _wanted):
             session.guarded(hooks.on_embedding, input)
         try:
             return original(input, weight, *args, **kwargs)

@@ -15,11 +15,15 @@ def begin(optimizer: OptimizerLike, between: StepObserver, row: StepRow, observe
     """The record of a step; what the optimizer says of it goes into `row`. A fault in a fact costs that fact alone."""
     seen, cleared = between.take(row.optimizer, optimizer, first=row.step == 0)
     row.micro_steps = seen.backwards
-    observers.call(GRAPH, between.shared.graph.stepped, between, row.optimizer)
+    graph, state = between.shared.graph, between.shared.model_state
+    if graph.moments:
+        observers.call(GRAPH, graph.stepped, between, row.optimizer)
     observers.call(PARAMETER_GROUPS, _settings, optimizer, row)
     logged = between.shared.book.logged() if seen.logged is not None else -1
     record = StepRecord(row, seen.roots, seen.calls, seen.logged, logged, cleared=cleared)
-    observers.call(MODEL_STATE, between.shared.model_state.on_step, between.table, row.global_step)
+    state.steps = row.global_step + 1
+    if state.wants:
+        observers.call(MODEL_STATE, state.on_step, between.table, row.global_step)
     observers.call(AMP_SCALES, _scaling, optimizer, record)
     observers.call(GRADIENT_CLIPPING, _clipping, optimizer, between, record)
     return record

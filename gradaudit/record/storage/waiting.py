@@ -30,6 +30,8 @@ class Waiting:
         self, gathered: Gathered, threads: PerThread[StepObserver], meter: Meter, event: Callable[[str, str], None]
     ) -> None:
         self.lock = threading.RLock()  # of the whole recording: everything that the writer's thread takes over
+        # Of the events alone: the writer's thread notes its faults while `lock` is held by who waits for it to end.
+        self._noting = threading.Lock()
         self.gathered, self.meter = gathered, meter
         self._threads = threads
         self._event = event  # makes one, which comes back to `note`
@@ -53,15 +55,16 @@ class Waiting:
 
     def note(self, event: dict[str, Any]) -> None:
         """Add an event."""
-        with self.lock:
+        with self._noting:
             self.events = [*self.events[-255:], event]
 
     def flush(self, writer: Writer, wait: bool) -> None:
         """Give all to the writer; when it is behind, statistics are dropped and counted, never waited for."""
         with self.lock:
             fresh = self._depart(writer)
-            if writer.put(self._batch(departures((fresh, self.gathered.evaluated))), wait):
-                self._forget()
+            batch = self._batch(departures((fresh, self.gathered.evaluated)))
+            if writer.put(batch, wait):
+                self._forget(batch)
                 return
             self._drop([step for step in fresh if step.tensors is not None])
             del self.steps[:-MOST_WAITING], self.gathered.evaluated[:-MOST_WAITING]
@@ -86,7 +89,7 @@ class Waiting:
                 return None
             fresh = self._depart(writer)
             batch = self._batch(departures((fresh, self.gathered.evaluated), self._streams))
-            self._forget()
+            self._forget(batch)
             return batch
         finally:
             self.lock.release()
@@ -114,8 +117,11 @@ class Waiting:
             self.steps, gathered.evaluated, self.events, gathered.observers, ready, away=gathered.table.away()
         )
 
-    def _forget(self) -> None:
-        self.steps, self.gathered.evaluated, self.events, self._refused = [], [], [], 0
+    def _forget(self, batch: WriteBatch) -> None:
+        self.steps, self.gathered.evaluated, self._refused = [], [], 0
+        given = set(map(id, batch.events))
+        with self._noting:
+            self.events = [event for event in self.events if id(event) not in given]
 
 
 def _departed(gradients: Any) -> bool:

@@ -13,6 +13,7 @@ from altair.utils.schemapi import debug_mode
 from gradaudit.report.charts.theme import BOLD, CHARACTER, MUTED, PAPER, Frame
 from gradaudit.report.text import name
 
+_BROAD, _EXTRA = "mwMW@%—", 0.55  # letters broader than the mean, and by how many characters
 WIDE_RANGE = 300  # greatest value over least from which on a linear axis would flatten the rest
 Layer = altair.Chart | altair.LayerChart
 Domain = tuple[float, float]
@@ -112,7 +113,10 @@ def patches(boxes: Sequence[tuple[float, float, float, float]], colour: str, *, 
 
 def truncate(label: str, width: float, *, bold: bool = False) -> str:
     """`label`, its middle cut out so that it takes at most about `width` px."""
-    return name(label, max(4, int(width / CHARACTER / (BOLD if bold else 1))))
+    most = max(4, int(width / CHARACTER / (BOLD if bold else 1)))
+    while most > 4 and text_width(name(label, most), bold=bold) > width:
+        most -= 1
+    return name(label, most)
 
 
 def abbreviate(label: str, width: float) -> str:
@@ -157,7 +161,8 @@ def abbreviate_all(labels: Sequence[str], width: float) -> list[str]:
 
 def text_width(label: str, *, bold: bool = False) -> float:
     """About how many px `label` takes."""
-    return len(label) * CHARACTER * (BOLD if bold else 1)
+    characters = len(label) + _EXTRA * sum(map(label.count, _BROAD))
+    return characters * CHARACTER * (BOLD if bold else 1)
 
 
 def decades(low: float, high: float, most: int = 7) -> list[float]:

@@ -17,6 +17,9 @@ FIRST_STEPS = 19  # the scale is read over steps 0 to 19
 # projection does, leaves it 1e-5 and less: rounding. A plain chain has no such thing.
 _NO_BIAS_GRADIENT, _IN_A_CHAIN = 1e-4, 1e-7
 ROUNDING = 1e5  # an estimate above is more likely rounding of the bias's gradient than the inputs' size
+# What subtracts the mean of each channel, and a bias with it. What rounding leaves of that bias's gradient grows with
+# the batch and the positions, up to 1e-3, so the modules are asked first.
+_CENTRES = ("BatchNorm", "InstanceNorm", "SyncBatchNorm")
 _CHAIN = (
     "Sequential", "Linear", "Conv1d", "Conv2d", "Conv3d", "Flatten", "Identity", "Dropout", "ReLU", "LeakyReLU", "GELU",
     "SiLU", "ELU", "Tanh", "Sigmoid", "MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d",
@@ -54,7 +57,7 @@ def input_scale(training: Training) -> InputScale | None:
     twin = f"{path}.{leaf.replace('weight', 'bias')}".removeprefix(".")
     biases = [index for index, tensor in enumerate(tensors) if tensor.name == twin and twin != layer.name]
     rows = layer.shape[max(layer.output_axis, 0)]
-    if not biases or tensors[biases[0]].elements != rows or rows < 2:
+    if not biases or tensors[biases[0]].elements != rows or rows < 2 or _is_centred(training.run, layer, rows):
         return None
     norms = training.matrix("gradient_norm")
     of_weight, of_bias = norms[:, first], norms[:, biases[0]]
@@ -78,6 +81,21 @@ def _has_inputs(tensor: TensorFacts) -> bool:
     """Whether it may be the weight of a layer, and no token or table of positions that is broadcast over a batch."""
     broadcast = tensor.output_axis < 0 and len(tensor.shape) > 2 and tensor.shape[0] == 1
     return tensor.role == "weight" and len(tensor.shape) >= 2 and not broadcast
+
+
+def _is_centred(run: Run, layer: TensorFacts, rows: int) -> bool:
+    """Whether the first batch or instance normalisation after the layer may be that of its outputs: it is the next
+    module, or has as many channels."""
+    names = [module.name for module in run.meta.modules]
+    if layer.module not in names:
+        return False
+    after = run.meta.modules[names.index(layer.module) + 1 :]
+    place = next((at for at, module in enumerate(after) if module.module_class.startswith(_CENTRES)), None)
+    if place is None:
+        return False
+    return place == 0 or any(
+        tensor.module == after[place].name and tensor.elements == rows for tensor in run.meta.tensors
+    )
 
 
 def _is_chain(run: Run) -> bool:

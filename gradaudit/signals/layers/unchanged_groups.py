@@ -1,5 +1,6 @@
 """Tensors that nothing changes for one reason, and the cause behind it as far as the record tells."""
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -19,16 +20,20 @@ from gradaudit.training import Training, signal
 # where it has the initial values of torch.nn, and "left out" where neither holds. "unused" is "not called", "not used"
 # or "dropped", as `Use` has them. "no gradient" and "zero gradient" are that of the whole optimizer ("nothing reached",
 # "all zero"), of a block among its like ("unused block", "never chosen"), of a front ("cut off", "cut off by no_grad"),
-# of a layer that is fed with zeros ("zero input"), and else keep their names. "no effect" is a gradient next to nothing
-# ("faint"), weights too coarse for the updates ("half precision", "below precision"), or not known.
+# of the reverse direction of a recurrent layer that has made one step from a state of zeros, for only its output at the
+# last position is used ("last output"), of a layer that is fed with zeros ("zero input"), and else keep their names.
+# "no effect" is a gradient next to nothing ("faint"), weights too coarse for the updates ("half precision", "below
+# precision"), or not known.
 Cause = Literal[
     "frozen", "idle", "rate zero",
     "transfer learning", "untrained", "left out",
     "not called", "not used", "dropped",
     "nothing reached", "unused block", "cut off", "cut off by no_grad", "no gradient",
-    "all zero", "never chosen", "zero input", "zero gradient",
+    "all zero", "never chosen", "last output", "zero input", "zero gradient",
     "faint", "half precision", "below precision", "no effect",
 ]  # fmt: skip
+
+_REVERSE = re.compile(r"weight_hh_l\d+_reverse$")  # of nn.RNN, nn.GRU and nn.LSTM: by the hidden state
 
 
 class UnchangedGroup(msgspec.Struct, frozen=True):
@@ -138,6 +143,8 @@ def _without_gradient(training: Training, mine: list[TensorFacts]) -> Cause:
 def _zero(training: Training, mine: list[TensorFacts]) -> Cause:
     if all_owned(training, mine):
         return "all zero"
+    if all(_REVERSE.search(tensor.name) for tensor in mine):
+        return "last output"
     if _each(training, mine, fed_with_zeros(training)):
         return "zero input"
     return "never chosen" if one_of_many(training, mine) else "zero gradient"

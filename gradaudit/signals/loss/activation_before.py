@@ -6,6 +6,7 @@ from gradaudit.schema import LossFacts
 
 LOGITS = ("cross_entropy", "binary_cross_entropy_with_logits")
 LOG_PROBABILITIES = "nll_loss"
+DIVERGENCE = "kl_div"  # wants logarithms, too, of every shape
 _HIGHEST = {"softmax": 1.0, "sigmoid": 1.0, "tanh": 1.0}  # of a logit
 _LOWEST = {"softmax": 0.0, "sigmoid": 0.0, "tanh": -1.0}
 
@@ -16,6 +17,8 @@ def unwanted_activation(facts: LossFacts) -> str:
     A softmax counts over the classes alone: over another axis it makes no probabilities of them.
     """
     activation = facts.activation or ""
+    if facts.function == DIVERGENCE:
+        return activation if activation in ("softmax", "sigmoid", "relu") else ""
     if facts.function == LOG_PROBABILITIES:
         return activation if activation == "softmax" and facts.softmax_over == facts.classes > 1 else ""
     if facts.function not in LOGITS or (activation == "log_softmax" and facts.function != "cross_entropy"):

@@ -39,13 +39,14 @@ class Batches:
     def __init__(self, *, enabled: bool = True) -> None:
         self.enabled = enabled
         self.sources: list[Source] = []
-        self._passes: weakref.WeakKeyDictionary[Any, Pass] = weakref.WeakKeyDictionary()
+        # By identity of the iterator, which is asked for at every batch: a dictionary of weak keys takes longer.
+        self._passes: dict[int, tuple[weakref.ref[Any], Pass]] = {}
         self._known: dict[tuple[int, bool], Source] = {}  # by data set, and whether gradients were enabled
         self._datasets: dict[int, tuple[int, Any]] = {}  # by identity: the number, and a weak reference
         self._own: Source | None = None  # batches that the script makes itself
         self._local = threading.local()
         self._hasher: Hasher | None = None
-        self._watching = True  # the losses before the coming backward are looked at
+        self.watching = True  # the losses before the coming backward are looked at
 
     def _here(self) -> _Here:
         here: _Here | None = getattr(self._local, "here", None)
@@ -69,7 +70,14 @@ class Batches:
             if getattr(type(data), "__weakrefoffset__", 0):
                 source.data = weakref.ref(data)
         source.begin(self.sources)
-        self._passes[iterator] = Pass(source, source.facts.workers, grad)
+        passes, key = self._passes, id(iterator)
+        ended = weakref.ref(iterator, lambda _: passes.pop(key, None))
+        passes[key] = ended, Pass(source, source.facts.workers, grad)
+
+    def _going(self, iterator: Any) -> Pass | None:
+        """The pass of an iterator."""
+        known = self._passes.get(id(iterator))
+        return known[1] if known is not None else None
 
     def _number_of(self, dataset: Any) -> int:
         """The number of a data set, the same for the same object."""
@@ -88,7 +96,7 @@ class Batches:
 
     def due(self, iterator: Any) -> bool:
         """Count the batch that an iterator yields; whether it is looked at."""
-        going = self._passes.get(iterator)
+        going = self._going(iterator)
         if going is None:
             return False
         self._here().going = going
@@ -97,12 +105,12 @@ class Batches:
     def over(self, iterator: Any) -> None:
         """An iterator has no further batch."""
         here = self._here()
-        if here.going is not None and here.going is self._passes.get(iterator):
+        if here.going is not None and here.going is self._going(iterator):
             here.going = None
 
     def look(self, iterator: Any, batch: Any) -> None:
         """Look at a batch that is due."""
-        going = self._passes.get(iterator)
+        going = self._going(iterator)
         if going is None:
             return
         if self._hasher is None:
@@ -111,7 +119,7 @@ class Batches:
 
     def wants(self) -> bool:
         """Whether the ids of an embedding call are looked at."""
-        return self._watching and self.enabled and torch.is_grad_enabled()
+        return self.watching and self.enabled and torch.is_grad_enabled()
 
     def note_ids(self, ids: Any) -> None:
         """An embedding is about to be called with these ids."""
@@ -127,7 +135,7 @@ class Batches:
 
     def on_loss(self, name: str, result: torch.Tensor, call: dict[str, Any], table: "TensorTable") -> None:
         """A loss function was called."""
-        if not self._watching or not self.enabled or not result.requires_grad or name not in CLASSIFICATION:
+        if not self.watching or not self.enabled or not result.requires_grad or name not in CLASSIFICATION:
             return
         here = self._here()
         source = self._source(here)
@@ -159,7 +167,7 @@ class Batches:
         if source.trained >= source.turn:
             source.turn = due_after(source.trained)
         source.trained += 1
-        self._watching = source.trained >= source.turn
+        self.watching = source.trained >= source.turn
 
     def facts(self) -> list[LoaderFacts]:
         """What goes into run.json; called by the writer's thread."""

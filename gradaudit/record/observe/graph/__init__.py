@@ -37,35 +37,42 @@ class Graph:
         self._terms: dict[tuple[Any, ...], Term] = {}
         self._softmaxes: dict[tuple[Softmax, bool, int], int] = {}
         self._views: dict[tuple[View, bool], int] = {}
-        self._moments: weakref.WeakKeyDictionary[Any, Moment] = weakref.WeakKeyDictionary()
+        self.moments: weakref.WeakKeyDictionary[Any, Moment] = weakref.WeakKeyDictionary()
         # By thread: a backward that was looked at, as its step and the number of its root.
         self._marks: weakref.WeakKeyDictionary[Any, list[tuple[int, int]]] = weakref.WeakKeyDictionary()
         self._sizes: set[int] = set()
         self._step, self._of_step, self._spent = -1, 0, 0
         self._wait = 0  # the step before which none is due
         self._shapes, self._complete = False, True
+        self._leaf_roots = 0
+
+    def wants(self, step: int, size: int) -> bool:
+        """Whether a backward before this step may be looked at: False of nearly all."""
+        return step >= self._wait or (size not in self._sizes and len(self._sizes) < _SIZES)
 
     def look(self, between: Any, roots: Sequence[Any], size: int) -> None:
         """A backward of a thread is about to run from `roots`; its last loss was of a batch of this size, 0 unknown."""
         step = between.shared.after_step + 1
-        if not self._due(step, size):
+        if not self.wants(step, size) or not self._due(step, size):
             return
-        moment = self._moments.get(between)
+        moment = self.moments.get(between)
         if moment is None or moment.stepped:
             if moment is not None:
                 moment.close()
-            self._moments[between] = moment = Moment(between.backwards)
+            self.moments[between] = moment = Moment(between.backwards)
         moment.backwards = between.backwards
         self.groups.name(self._table.identifier)
         for root in roots:
-            if isinstance(root, torch.Tensor) and root.grad_fn is not None:
+            if not isinstance(root, torch.Tensor):
+                continue
+            if root.grad_fn is not None:
                 self._root(between, root.grad_fn, step, moment)
+            elif id(root) not in self._table.identifier:
+                self._leaf_roots += 1
 
     def _due(self, step: int, size: int) -> bool:
         """Whether a backward before this step is looked at."""
         new = size not in self._sizes and len(self._sizes) < _SIZES
-        if not new and step < self._wait:
-            return False
         if not new and step >= _EACH and not any(_doubled(step - ago) for ago in range(_NEIGHBOURS)):
             self._wait = 1 << step.bit_length()  # the next step that doubles
             return False
@@ -139,14 +146,14 @@ class Graph:
 
     def stepped(self, between: Any, optimizer: int) -> None:
         """An optimizer makes a step in a thread."""
-        if not self._moments:
+        if not self.moments:
             return
-        moment, plan = self._moments.get(between), self._table.parameter_sets.get(optimizer)
+        moment, plan = self.moments.get(between), self._table.parameter_sets.get(optimizer)
         if moment is None or plan is None:
             return
         if moment.backwards != between.backwards:
             # Further backwards came, which were not looked at.
-            del self._moments[between]
+            del self.moments[between]
             moment.close()
             return
         owned = (reference() for reference in compress(plan.references, plan.owned))
@@ -156,12 +163,13 @@ class Graph:
         """What goes into run.json."""
         known = self._table.identifier
         # Asked for between two steps of one moment, by another thread: what is not over is not closed.
-        coming = Counter(one for moment in list(self._moments.values()) for one in moment.outcomes())
+        coming = Counter(one for moment in list(self.moments.values()) for one in moment.outcomes())
         return GraphFacts(
             looks=[look.facts() for look in list(self._looks)],
             terms=[term.facts(number, known, coming) for number, term in enumerate(list(self._terms.values()))],
             softmaxes=[softmax_facts(*key, count) for key, count in list(self._softmaxes.items())],
             views=[view_facts(*key, count) for key, count in list(self._views.items())],
+            leaf_roots=self._leaf_roots,
             shapes=self._shapes,
             complete=self._complete,
         )

@@ -153,6 +153,28 @@ def view_at(node: Any) -> View | None:
     return View(before, after, source, fault)
 
 
+def scan_at(node: Any, kind: str) -> View | None:
+    """The ids' embedding [steps, others, features] that a recurrent layer runs along, with no axis moved between."""
+    if kind == "Unbind" and private(node, "_saved_dim") != 0:
+        return None
+    given = private(node, "_input_metadata") or ()
+    sizes = shape_of(node)
+    steps = len(given) if kind == "Unbind" else sizes[0] if sizes else 0
+    for _ in range(_DEEP):
+        parents = [one for one in parents_of(node) if not _is_leaf(one[0])]
+        if not parents:
+            return None
+        node = parents[0][0]
+        below = kind_of(node.name())
+        if below == "Embedding":
+            shape = shape_of(node)
+            known = shape is not None and len(shape) == 3 and shape[0] == steps
+            return View(shape, shape, "recurrent", "scan") if known and shape is not None else None
+        if below not in (*VIEWS, *SAME, "Add", "Addmm", "Mm", "Mul"):
+            return None
+    return None
+
+
 @functools.lru_cache(maxsize=4096)
 def _fault(before: Shape, after: Shape) -> str:
     """Which axes a view reads as others; empty where none or where it may be meant."""

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 
 from gradaudit.record.internals import private
-from gradaudit.record.observe.graph.axes import Softmax, View, softmax_at, summed_softmax, view_at
+from gradaudit.record.observe.graph.axes import Softmax, View, scan_at, softmax_at, summed_softmax, view_at
 from gradaudit.record.observe.graph.nodes import VIEWS, is_compiled, is_own, shape_of
 from gradaudit.record.observe.loss.hand_written import kind_of
 
+_MOVING = {*VIEWS, "Unbind", "MkldnnRnnLayer"}
 MOST_NODES = 50_000  # about 0.1 s; what lies behind is not seen
 
 
@@ -46,8 +47,8 @@ def walk_from(root: Any, axes: bool = True) -> Walk:
             _note_other(found, node, name)
         elif axes and kind in ("Softmax", "LogSoftmax"):
             softmaxes.append((node, kind))
-        elif axes and kind in VIEWS:
-            view = view_at(node)
+        elif axes and kind in _MOVING:
+            view = view_at(node) if kind in VIEWS else scan_at(node, kind)
             if view is not None:
                 found.views[view] += 1
         elif axes and kind == "Bmm":

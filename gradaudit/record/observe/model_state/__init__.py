@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from gradaudit.record.observe.activations import compiled_already
 from gradaudit.record.observe.model_state import looks
 from gradaudit.record.observe.model_state.active import Active
 from gradaudit.record.observe.model_state.copies import AGAIN, Copies
@@ -26,14 +27,21 @@ class ModelState:
         self.active, self.norms, self.copies, self._watched = Active(), Norms(), Copies(), Watched()
         self._modes: list[ModeFacts] = []
         self._next = 0  # the step of the next look
-        self._steps = 0  # taken so far
+        self.steps = 0  # taken so far
         self._evaluated = False
+
+    @property
+    def wants(self) -> bool:
+        """Whether anything is looked at before the step that is about to be made."""
+        return self.steps > self._next or self._watched.going
 
     def on_step(self, table: TensorTable, step: int) -> None:
         """Step number `step` of all is about to be made."""
-        self._steps = step + 1
-        self._watched.step()
-        self.copies.step()
+        self.steps = step + 1
+        if self._watched.going:
+            self._watched.step()
+            if _compiled(table):
+                self._watched.end()
         if step >= self._next:
             self._look(table, step)
 
@@ -47,7 +55,7 @@ class ModelState:
         if step in (0, AGAIN):
             self.copies.search(table, step)
         self.copies.look(table, step)
-        if step in (_WATCHED_FROM, AGAIN) and self.watch is not None:
+        if step in (_WATCHED_FROM, AGAIN) and self.watch is not None and not _compiled(table):
             self._watched.begin(self.copies.wanted(), self.watch)
         self._next = looks.after(step)
 
@@ -68,24 +76,24 @@ class ModelState:
             self._evaluated = True
             found = flags(table, "evaluation", after_step)
             self._modes += [found] if found is not None else []
-        self.norms.evaluated(self._steps)
+        self.norms.evaluated(self.steps)
 
     def on_backward(self) -> None:
         """A backward is about to run: no evaluation goes on."""
-        self.active.rest(self._steps - 1)
+        self.active.rest(self.steps - 1)
 
     def end(self, table: TensorTable) -> None:
         """The recording ends."""
         self._watched.end()
-        if self._steps:
-            self.active.rest(self._steps - 1)
-            self.norms.look(self._steps)
-            self.copies.look(table, self._steps)
+        if self.steps:
+            self.active.rest(self.steps - 1)
+            self.norms.look(self.steps)
+            self.copies.look(table, self.steps, last=True)
 
     def facts(self) -> ModelStateFacts:
         """What goes into run.json."""
         return ModelStateFacts(
-            looked=bool(self._steps),
+            looked=bool(self.steps),
             evaluations=self.active.evaluations,
             active=self.active.facts(),
             modes=list(self._modes),
@@ -93,3 +101,8 @@ class ModelState:
             copies=self.copies.facts(),
             copies_unknown=self.copies.unknown,
         )
+
+
+def _compiled(table: TensorTable) -> bool:
+    """Whether torch.compile is at work: it warns of a hook on all modules, and may make its graphs anew."""
+    return any(map(compiled_already, table.living_roots()))

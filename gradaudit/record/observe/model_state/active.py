@@ -51,7 +51,7 @@ class Active:
     def __init__(self) -> None:
         self.places: dict[Key, _Place] = {}
         self.evaluations = 0
-        self._pending: dict[int, dict[Key, int]] = {}  # calls of each thread that no loss has followed yet
+        self.pending: dict[int, dict[Key, int]] = {}  # calls of each thread that no loss has followed yet
         self._table: Any = None  # the modules whose names are known
         self._names: dict[int, str] = {}
 
@@ -60,18 +60,20 @@ class Active:
         if table.training() != 0:
             return
         found = _find(self._known(table))
+        if found.around is None and isinstance(found.holder, nn.Module) and id(found.holder) not in self._names:
+            return  # of another model, whose modes are its own: statistics that are gathered anew for an average
         holder = found.holder if found.holder is not None and id(found.holder) in self._names else None
         key = (function, found.caller, found.line, id(holder) if holder is not None else type(found.holder))
         if key not in self.places:
             if len(self.places) >= MOST_PLACES:
                 return
             self.places[key] = _Place(self._facts(found, function, probability, said))
-        calls = self._pending.setdefault(threading.get_ident(), {})
+        calls = self.pending.setdefault(threading.get_ident(), {})
         calls[key] = calls.get(key, 0) + 1
 
     def evaluated(self, training: int, after_step: int) -> None:
         """A loss was computed without a gradient: the calls before it belong to an evaluation in that mode."""
-        calls = self._pending.pop(threading.get_ident(), {})
+        calls = self.pending.pop(threading.get_ident(), {})
         if training != 0:
             return
         self.evaluations += 1
@@ -82,7 +84,7 @@ class Active:
 
     def rest(self, after_step: int) -> None:
         """A backward follows: calls without a loss were made in evaluation mode all the same."""
-        for key, count in self._pending.pop(threading.get_ident(), {}).items():
+        for key, count in self.pending.pop(threading.get_ident(), {}).items():
             place = self.places[key]
             place.calls, place.last = place.calls + count, after_step
 

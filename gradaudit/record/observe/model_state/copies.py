@@ -33,7 +33,8 @@ class _Copy:
     trained: weakref.ref[nn.Module]
     facts: CopyFacts
     versions: list[int]
-    looks: list[Look] = field(default_factory=list)  # [4]: checksum of the copy, of the trained, distance, norm
+    looks: list[Look] = field(default_factory=list)  # see _compared
+    due: int = 0  # the step from which on all weights are summed
     start: Look | None = None  # [2]: see _start
     usage: Usage = field(default_factory=Usage)
     filling: Filling | None = None  # of one with running statistics
@@ -56,7 +57,7 @@ class Copies:
             self.unknown = "the weights are sharded"
             return
         try:
-            seen = twins(owned_by_optimizers(table) | _held(), everywhere=True)
+            seen = twins(owned_by_optimizers(table) | _held(), everywhere=step == AGAIN)
         except TooManyError:
             self.unknown = "there are too many modules"
             return
@@ -68,14 +69,8 @@ class Copies:
                 self.found = [copy for copy in self.found if id(copy.module()) not in inner]
                 self.found.append(_begun(twin, table, step))
 
-    def step(self) -> None:
-        """A step is about to be made: an evaluation that follows is a new one."""
-        for copy in self.found:
-            if copy.filling is not None:
-                copy.filling.due = True
-
-    def look(self, table: TensorTable, step: int) -> None:
-        """Compare each copy with what it is a copy of."""
+    def look(self, table: TensorTable, step: int, *, last: bool = False) -> None:
+        """Compare each copy with what it is a copy of: a sample, at steps that double and at the `last` look all."""
         owned = owned_by_optimizers(table) if self.found else set()
         for copy in self.found:
             module, trained = copy.module(), copy.trained()
@@ -93,7 +88,9 @@ class Copies:
             copy.versions = versions
             copy.has_grad = copy.has_grad or any(tensor.grad is not None for tensor in mine)
             with torch.no_grad():
-                copy.looks.append(Look.of(step, _compared(mine, theirs)))
+                copy.looks.append(Look.of(step, _compared(mine, theirs, whole=step >= copy.due or last)))
+            if step >= copy.due:
+                copy.due = max(1, 2 * step)
             if len(copy.looks) > MOST_LOOKS:
                 _thin(copy.looks)
 
@@ -143,18 +140,22 @@ def _weights(module: nn.Module) -> list[torch.Tensor]:
     return [tensor for _, part in walk(module) for tensor in own(part).values() if tensor is not None]
 
 
-def _compared(mine: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> torch.Tensor:
-    """[4] int64: both checksums, and the bits of the distance and of the trained weights' norm."""
+def _compared(mine: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor], *, whole: bool) -> torch.Tensor:
+    """[4] int64: checksums of samples of both, the bits of their distance and of the trained weights' norm.
+
+    [6] where the `whole` weights are summed, too: their checksums follow.
+    """
     chosen = range(0, len(mine), max(1, -(-len(mine) // _MOST_TENSORS)))
     pairs = [(_sample(mine[index]), _sample(theirs[index])) for index in chosen]
     device = pairs[0][0].device
     gaps = torch.stack([(one.to(two.device) - two).norm().to(device) for one, two in pairs]).norm()
     norms = torch.stack([two.norm().to(device) for _, two in pairs]).norm()
-    sampled = sum(tensor.numel() * tensor.element_size() for tensor in mine) > _MOST_BYTES
-    summed = ([one for one, _ in pairs], [two for _, two in pairs]) if sampled else (mine, theirs)
-    sums = [checksum(tensors) for tensors in summed]
+    fits = sum(tensor.numel() * tensor.element_size() for tensor in mine) <= _MOST_BYTES
+    summed: list[Sequence[torch.Tensor]] = [[one for one, _ in pairs], [two for _, two in pairs]]
+    sums = [checksum(tensors) for tensors in (*summed, *((mine, theirs) if whole and fits else ()))]
     values = [value.to(device) for value in sums if value is not None]
-    return torch.stack([*values, *(number.double().view(torch.int64) for number in (gaps, norms))])
+    numbers = [number.double().view(torch.int64) for number in (gaps, norms)]
+    return torch.stack([*values[:2], *numbers, *values[2:]])
 
 
 def _sample(tensor: torch.Tensor) -> torch.Tensor:
@@ -203,19 +204,36 @@ def _told(copy: _Copy) -> CopyFacts:
     import msgspec
 
     rows = [(look.step, look.numbers()) for look in list(copy.looks)]
-    distances, changed, equal, moved = [], 0, 0, False
-    for index, (step, row) in enumerate(rows):
-        gap, norm = (float(value) for value in row[2:].view("float64"))
+    distances, equal = [], 0
+    for step, row in rows:
+        gap, norm = (float(value) for value in row[2:4].view("float64"))
         distances.append([float(step), gap / norm if norm else None])
-        equal += bool(row[0] == row[1])
-        if index:
-            changed += bool(row[0] != rows[index - 1][1][0])
-            moved = moved or bool(row[1] != rows[index - 1][1][1])
+        equal += _equal(row)
     start = copy.start.numbers().tolist() if copy.start is not None else []
     bound, spread = (value if value == value else None for value in start) if start else (None, None)
     return msgspec.structs.replace(
         copy.facts,
-        last=rows[-1][0], looks=len(rows), equal=equal, equal_at_first=bool(rows[0][1][0] == rows[0][1][1]),
-        changed=changed, writes=copy.writes, distances=distances, bound=bound, spread=spread, trained_moved=moved,
+        last=rows[-1][0], looks=len(rows), equal=equal, equal_at_first=_equal(rows[0][1]),
+        changed=_changes(rows, 0), writes=copy.writes, distances=distances, bound=bound, spread=spread,
+        trained_moved=_changes(rows, 1) > 0,
         has_grad=copy.has_grad, plain_average=copy.plain_average, **_filled(copy.filling), **copy.usage.facts(),
     )  # fmt: skip
+
+
+def _equal(row: Any) -> bool:
+    return bool(row[0] == row[1]) and (len(row) == 4 or bool(row[4] == row[5]))
+
+
+def _changes(rows: Sequence[tuple[int, Any]], side: int) -> int:
+    """At how many looks the weights of one side were others than before, as far as each look tells."""
+    changed, before, since = 0, None, 0
+    for index, (_, row) in enumerate(rows):
+        sampled = index > 0 and bool(row[side] != rows[index - 1][1][side])
+        whole = row[4 + side] if len(row) > 4 else None
+        # What no sample shows counts once, where it shows in all weights.
+        hidden = whole is not None and before is not None and bool(whole != before) and not (sampled or since)
+        changed += sampled or hidden
+        since += sampled
+        if whole is not None:
+            before, since = whole, 0
+    return changed

@@ -8,12 +8,15 @@ import torch
 from gradaudit.record.measure.transfer import departures, to_host
 
 FULL = 64  # steps up to which the steps of looks double
-GROWTH = 1.1  # from then on: a look in the last tenth of any run
+LONG = 1000  # steps from which on a look is rare enough to cost nothing
+GROWTH, EARLY_GROWTH = 1.1, 1.25  # from then on: a look in the last tenth of any long run; and before
 
 
 def after(step: int) -> int:
     """The step of the look that follows one at `step`."""
-    return max(2 * step, step + 1) if step < FULL else max(step + 1, int(GROWTH * step))
+    if step < FULL:
+        return max(2 * step, step + 1)
+    return max(step + 1, int((GROWTH if step >= LONG else EARLY_GROWTH) * step))
 
 
 @dataclass

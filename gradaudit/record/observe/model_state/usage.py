@@ -77,6 +77,11 @@ class Watched:
         self._usages: list[Usage] = []
         self._left = 0
 
+    @property
+    def going(self) -> bool:
+        """Whether calls are told."""
+        return self._handle is not None
+
     def begin(self, pairs: Sequence[tuple[nn.Module, nn.Module, Usage]], watch: Watch) -> None:
         """Watch the calls of these pairs."""
         self.end()
@@ -102,8 +107,6 @@ class Watched:
 
     def step(self) -> None:
         """A step was made; after some the watch is over."""
-        if self._handle is None:
-            return
         for usage in self._usages:
             usage.step()
         self._left -= 1

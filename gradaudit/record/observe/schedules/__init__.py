@@ -10,11 +10,14 @@ from gradaudit.record.observe.schedules.memory import Memory
 from gradaudit.record.observe.schedules.replaced import Replaced
 from gradaudit.record.observe.schedules.scaling import Scaling
 from gradaudit.record.observe.schedules.schedulers import Schedulers
+from gradaudit.record.observe.schedules.unregistered import Unregistered
 from gradaudit.record.observe.tensors import TensorTable
 from gradaudit.schema import ScheduleFacts
 
 SCHEDULES = "schedules"  # the observer
-_LOOKS = frozenset(10**power for power in range(12))  # steps of an optimizer at which its parameters are looked for
+# Steps of an optimizer at which its parameters are looked for: some is replaced in the middle of a training.
+_LOOKS = frozenset(part << power for power in range(40) for part in (2, 3)) | {1}
+_LIST_LOOKS = frozenset({1, 4, 16, 256})  # of all optimizers, at which modules in plain lists are looked for
 _LIVES = 16  # of optimizers over the same parameters, each of which is looked at; a new one may be made at each step
 
 
@@ -24,6 +27,7 @@ class Schedules:
     def __init__(self) -> None:
         self.schedulers, self.scaling, self.lives = Schedulers(), Scaling(), Lives()
         self.replaced, self.memory = Replaced(), Memory()
+        self.unregistered = Unregistered()
         self._table: TensorTable | None = None
 
     def before_step(self, optimizer: Any, table: TensorTable, alone: bool) -> None:
@@ -36,6 +40,8 @@ class Schedules:
         early = one.steps in _LOOKS and one.of.made <= _LIVES
         if (early or one.of.steps in _LOOKS) and one.number >= 0 and alone and not table.sharded():
             self.replaced.look(optimizer, one.number, self.lives.total - 1)
+        if self.lives.total in _LIST_LOOKS and alone and not table.sharded():
+            self.unregistered.look()
 
     def after_step(self, optimizer: Any) -> None:
         """The step is made."""
@@ -59,6 +65,7 @@ class Schedules:
             schedulers=self.schedulers.facts(self.lives.steps_of, numbers, self.lives.stepping()),
             lives=self.lives.facts(),
             replaced=list(self.replaced.found.values()),
+            unregistered=list(self.unregistered.found),
             scaling=self.scaling.facts(),
             memory=memory,
             graphs=graphs,

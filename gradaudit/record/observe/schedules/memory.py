@@ -36,6 +36,11 @@ class Memory:
         self._kept = GraphsKept()
         self._step = 0
 
+    @property
+    def wants(self) -> bool:
+        """Whether the graph of a backward that begins now is marked."""
+        return self._step + 1 >= self.due
+
     def before_step(self, step: int) -> None:
         """The step `step`, counted from 1, begins."""
         self._step = step
@@ -54,7 +59,7 @@ class Memory:
 
     def on_backward(self, roots: Sequence[Any]) -> None:
         """A backward begins; where the next step is sampled, its graph is marked."""
-        if self._step + 1 < self.due or (self._marks and self._marks[-1][0] == self._step):
+        if not self.wants or (self._marks and self._marks[-1][0] == self._step):
             return
         node = next((one.grad_fn for one in roots if isinstance(one, torch.Tensor) and one.grad_fn is not None), None)
         metadata = getattr(node, "metadata", None)

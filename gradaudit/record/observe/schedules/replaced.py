@@ -1,13 +1,13 @@
 """Parameters that an optimizer holds and no module does, and the parameters that have taken their place."""
 
-import gc
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
 import torch
 from torch import nn
 
-from gradaudit.record.observe.naming import own, registered, walk
+from gradaudit.record.observe.naming import living, own, registered, walk
 from gradaudit.record.observe.optimizers import known
 from gradaudit.record.settings import in_utf8
 from gradaudit.schema import ReplacedFacts
@@ -33,17 +33,21 @@ class Replaced:
         modules = registered()
         held = {id(p) for module in modules for p in own(module).values() if p is not None}
         missing = [one for one in idle if id(one) not in held]
+        if missing and self._scans >= _MOST_SCANS and before is not None:
+            self.found[number] = msgspec.structs.replace(before, last_step=step)
+            return
         if missing and self._scans < _MOST_SCANS:
-            # Copied and unpickled modules never registered anything.
+            # They were made before anybody looked.
             self._scans += 1
-            modules = [item for item in gc.get_objects() if issubclass(type(item), nn.Module)]
+            modules = living()
             held = {id(p) for module in modules for p in own(module).values() if p is not None}
             missing = [one for one in missing if id(one) not in held]
         without = all(one.grad is None for one in mine)
         lost = missing or (idle if without else [])
         if lost:
             strangers = _strangers(modules)
-            pairs = matched(lost, strangers)
+            # Where nothing that the optimizer holds is in use, its tensors may be of any other size.
+            pairs = matched(lost, strangers, alike=not (without and len(missing) == len(mine)))
             if pairs:
                 self.found[number] = ReplacedFacts(
                     optimizer=number,
@@ -85,14 +89,19 @@ def named(modules: Sequence[nn.Module]) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def matched(
-    lost: Sequence[torch.Tensor], strangers: Sequence[tuple[str, torch.Tensor]]
+    lost: Sequence[torch.Tensor], strangers: Sequence[tuple[str, torch.Tensor]], alike: bool = True
 ) -> list[tuple[str, list[int], list[int]]]:
-    """Which strangers have the shape of a lost one, or differ from it in one size: name, shape and old shape."""
+    """Which strangers have the shape of a lost one, or differ from it in one size: name, shape and old shape.
+
+    Where they need not be `alike`, as many axes are enough.
+    """
     left = [list(one.shape) for one in lost]
     pairs = []
     for name, one in strangers:
         shape = list(one.shape)
         near = shape if shape in left else next((old for old in left if _near(old, shape)), None)
+        if near is None and not alike:
+            near = next((old for old in left if len(old) == len(shape)), None)
         if near is not None:
             left.remove(near)
             pairs.append((name, shape, near))

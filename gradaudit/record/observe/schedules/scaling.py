@@ -38,6 +38,11 @@ class Scaling:
         self._all: list[_Scaler] = []
         self._active: weakref.ref[Any] | None = None  # the one that scaled a loss last
 
+    @property
+    def active(self) -> bool:
+        """Whether a scaled loss has had no update yet."""
+        return self._active is not None
+
     def on_scale(self, scaler: Any) -> None:
         """A scaler scaled a loss."""
         if scaler.is_enabled():
