@@ -115,7 +115,7 @@ def stale_copy(run: Run, limits: Limits) -> Iterator[Stale | Lags | Follows | No
         yield NotApplicable(reason="no module outside of the optimizers has the shapes of a trained one")
         return
     stale = [found for one in copies if (found := _judged(one, limits)) is not None]
-    late = [found for one in copies if (found := _lagging(one, limits)) is not None]
+    late = [lags for one in copies if (lags := _lagging(one, limits)) is not None]
     for severity in Severity:
         alike = [found for found in stale if _severity(found) == severity]
         if alike:
