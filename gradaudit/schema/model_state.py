@@ -74,7 +74,7 @@ class CopyFacts(Facts, frozen=True, kw_only=True):
     same_input: int = 0  # of these, where all that the trained module was given, it was given too
     has_grad: bool = False  # gradients arrive at it
     # Of a copy with BatchNorm, by its first such module, in evaluation mode and without a gradient.
-    evaluated: int = 0  # evaluations that were looked at, one for each step at most
+    evaluated: int = 0  # evaluations that were looked at, one for each write to its first weight
     writes_evaluated: int = 0  # in-place writes to its first weight until the last of them
     statistics_filled: bool = False  # by then the module had been in training mode itself
     statistics_moved: bool = True  # by then they were others than at the first look

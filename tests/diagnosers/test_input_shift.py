@@ -73,7 +73,7 @@ def test_swapped_channels_are_a_warning(tmp_path):
     finding = assert_finds(input_shift, run, Severity.WARNING)
     assert (
         finding.headline
-        == "The evaluation's channels are the training's in the order 2, 1, 0: 0 apart so, 2.5 as they are"
+        == "The evaluation's channels are the training's in the order 2, 1, 0: 0 apart so, 2.50 as they are"
     )
 
 

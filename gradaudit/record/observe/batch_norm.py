@@ -27,10 +27,10 @@ class Filling:
     mean: "weakref.ref[torch.Tensor]"
     weight: "weakref.ref[torch.Tensor]"  # the copy's first parameter
     trained: int  # the identity of what stands for the trained module here
-    version: int  # of the weight
+    version: int  # of the weight, at first
     first: Any  # checksum of the mean, on its device
     last: Any = None  # at the last evaluation that was looked at
-    due: bool = True  # a step was made since
+    looked: int = -1  # the weight's version at the last evaluation that was looked at
     evaluated: int = 0  # evaluations that were looked at
     writes: int = 0  # to the weight, until the last of them
     filled: bool = False  # it was in training mode itself
@@ -39,11 +39,11 @@ class Filling:
         """The copy is being evaluated."""
         self.filled = seen
         mean, weight = self.mean(), self.weight()
-        if seen or not self.due or mean is None or weight is None or self.trained not in _seen:
+        if seen or mean is None or weight is None or self.trained not in _seen or version_of(weight) == self.looked:
             return
-        self.due = False
+        self.looked = version_of(weight)
         self.evaluated += 1
-        self.writes = version_of(weight) - self.version
+        self.writes = self.looked - self.version
         with torch.no_grad():
             self.last = checksum([mean])
 

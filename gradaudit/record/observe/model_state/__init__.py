@@ -33,7 +33,7 @@ class ModelState:
     @property
     def wants(self) -> bool:
         """Whether anything is looked at before the step that is about to be made."""
-        return self.steps > self._next or self._watched.going or self.copies.fills
+        return self.steps > self._next or self._watched.going
 
     def on_step(self, table: TensorTable, step: int) -> None:
         """Step number `step` of all is about to be made."""
@@ -42,7 +42,6 @@ class ModelState:
             self._watched.step()
             if _compiled(table):
                 self._watched.end()
-        self.copies.step()
         if step >= self._next:
             self._look(table, step)
 

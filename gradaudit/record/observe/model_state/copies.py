@@ -69,17 +69,6 @@ class Copies:
                 self.found = [copy for copy in self.found if id(copy.module()) not in inner]
                 self.found.append(_begun(twin, table, step))
 
-    @property
-    def fills(self) -> bool:
-        """Whether any copy has running statistics of its own."""
-        return any(copy.filling is not None for copy in self.found)
-
-    def step(self) -> None:
-        """A step is about to be made: an evaluation that follows is a new one."""
-        for copy in self.found:
-            if copy.filling is not None:
-                copy.filling.due = True
-
     def look(self, table: TensorTable, step: int, *, last: bool = False) -> None:
         """Compare each copy with what it is a copy of: a sample, at steps that double and at the `last` look all."""
         owned = owned_by_optimizers(table) if self.found else set()
