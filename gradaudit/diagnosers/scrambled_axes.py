@@ -29,7 +29,6 @@ meant. Attention over a sequence of one token is not reported. With torch 2.4, w
 operations, and inside compiled regions nothing is seen.
 """
 
-import math
 from collections.abc import Iterator
 
 from gradaudit.diagnoser import Judged, diagnoser
@@ -39,7 +38,7 @@ from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotA
 from gradaudit.reading.run import Run
 from gradaudit.schema import SoftmaxFacts, TermFacts, ViewFacts
 from gradaudit.signals.data.sources import training_sources
-from gradaudit.signals.layers.attention import is_single, over_the_batch, sums_elsewhere
+from gradaudit.signals.layers.attention import over_the_batch, single_softmaxes, sums_elsewhere
 
 _LAYER = ("Addmm", "Mm", "Add", "Convolution")  # what gives (N, C), with the examples first
 _CHOICES = ("NllLoss", "Gather", "Index", "Log", "Neg", "Mean", "Squeeze", "BinaryCrossEntropy", "MseLoss", "KlDiv")
@@ -137,7 +136,7 @@ def scrambled_axes(run: Run) -> Iterator[_Found | AxesInOrder | NotApplicable | 
     }
     found: list[_Found] = [MixedView(view, span) for view in views.values()]
     found += [one for one in (_over_the_batch(term, span) for term in graph.terms) if one is not None][:1]
-    found += _single(graph.softmaxes, span)
+    found += [SingleSoftmax(one, span) for one in single_softmaxes(graph.softmaxes)]
     found += _along_the_examples(run, span)[:1]
     over = over_the_batch(graph.attentions)
     found += [AcrossExamples(*over, span)] if over is not None else []
@@ -170,19 +169,6 @@ def _over_the_batch(term: TermFacts, span: Span) -> BatchSoftmax | None:
         if one.kind not in _CHOICES:
             return None
     return None
-
-
-def _single(softmaxes: list[SoftmaxFacts], span: Span) -> list[SingleSoftmax]:
-    """Softmaxes that are over one number each, in every graph; one before a loss stands for all of them."""
-    groups: dict[tuple[str, int, int], list[SoftmaxFacts]] = {}
-    for one in softmaxes:
-        groups.setdefault((one.kind, one.axis, len(one.sizes)), []).append(one)
-    odd = [
-        max(group, key=lambda one: one.last)
-        for group in groups.values()
-        if all(is_single(one) for one in group) and max(math.prod(one.sizes) for one in group) > 1
-    ]
-    return [SingleSoftmax(one, span) for one in odd]
 
 
 @scrambled_axes.tell

@@ -1,5 +1,6 @@
 """Along which axes attention runs, against those that it should run along."""
 
+import math
 from collections.abc import Sequence
 
 from gradaudit.schema import AttentionFacts, SoftmaxFacts
@@ -28,3 +29,15 @@ def over_the_batch(attentions: Sequence[AttentionFacts]) -> tuple[tuple[int, ...
     if len(batches) < 2 or first & {1, *batches} or any(one.sizes[2] != one.batch for one in known):
         return None
     return tuple(known[0].sizes), batches
+
+
+def single_softmaxes(softmaxes: Sequence[SoftmaxFacts]) -> list[SoftmaxFacts]:
+    """Softmaxes that are over one number each, in every graph; one before a loss stands for all of them."""
+    groups: dict[tuple[str, int, int], list[SoftmaxFacts]] = {}
+    for one in softmaxes:
+        groups.setdefault((one.kind, one.axis, len(one.sizes)), []).append(one)
+    return [
+        max(group, key=lambda one: one.last)
+        for group in groups.values()
+        if all(is_single(one) for one in group) and max(math.prod(one.sizes) for one in group) > 1
+    ]
