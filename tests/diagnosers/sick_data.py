@@ -90,6 +90,7 @@ DATA = {
     "data_leakage": {"": (leaking, 0), "share": (leaking, 1.0)},
     "repeated_augmentation": {
         "": (repeating, 0),
+        "share": (repeating, 1.01),
         "epochs": (lambda path: repeating(path, iterable=False, same_batches=0, random_states=1, **_EQUAL), 1e9),
     },
     "label_misalignment": {"": (aligned, 0), "equal": (aligned, 1.1), "targets": (aligned, 1e9)},

@@ -232,10 +232,12 @@ def test_an_optimizer_that_is_made_at_each_step_is_looked_at_seldom(tmp_path, mo
         model = classifier()
         for _ in range(60):
             train(model, adam(model), 1)
-    assert looks == [*range(16)]
+    assert looks[:16] == [*range(16)]
+    assert len(looks) < 20
 
 
 def test_nothing_replaced_in_ordinary_trainings(tmp_path):
+    gc.collect()  # models of other tests, with gradients
     with recorded(tmp_path / "run"):
         model = copy.deepcopy(classifier())
         teacher = copy.deepcopy(model)
