@@ -38,11 +38,9 @@ from gradaudit.signals.data.sources import last_step, training_sources
 
 @dataclass(frozen=True)
 class Limits:
-    """How many rounds may repeat, and when equal epochs are no accident."""
+    """When rounds and epochs are equal by no accident."""
 
-    # Equal batches are no chance, and one worker whose example differs now and then makes a round another one: a random
-    # number of torch's, or a file that one of them could not read.
-    share: float = 0.9
+    share: float = 0.9  # of the rounds; equal batches are no chance, and one example may differ now and then
     epochs: float = 2.0  # comparisons; a run of two epochs makes one
 
 
