@@ -33,7 +33,7 @@ from collections.abc import Iterator
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.words.axes import MEANINGS, permuted, shape, shapes_table
-from gradaudit.evidence.words.wording import count, names, plural
+from gradaudit.evidence.words.wording import count, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.schema import SoftmaxFacts, TermFacts, ViewFacts
@@ -307,15 +307,13 @@ def _batch_first(found: AcrossExamples) -> Finding:
         confidence=Confidence.CERTAIN,
         title="Attention over the batch",
         headline=f"Attention takes the {count(found.sizes[2])} examples of a batch for the positions of a sequence",
-        explanation=f"Batches of {names(list(map(str, found.batches)), 2)} examples give as many queries, and what it "
-        f"takes for the number of examples is {count(found.sizes[0])} throughout. Each example sees the others of its "
-        "batch, and no position sees another one of its own example.",
+        explanation=f"In {plural(len(found.batches), 'size')} of batches the number of queries is that of examples, "
+        f"and what it takes for examples are {count(found.sizes[0])} throughout: no position sees its own sequence.",
         span=found.span,
         evidence=[shapes_table([("result, as (examples, heads, queries, features)", found.sizes)])],
         actions=[
             Action(
-                text=f"Pass batch_first=True to the layer: it takes the {count(found.sizes[2])} examples, which come "
-                "first, for positions",
+                text=f"Pass batch_first=True to the layer, for the {count(found.sizes[2])} examples come first",
                 code="torch.nn.TransformerEncoderLayer(width, heads, batch_first=True)",
             )
         ],
