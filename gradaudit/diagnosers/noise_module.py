@@ -32,8 +32,7 @@ Noise that multiplies is not found: then the whole network becomes noise. A laye
 example behind a residual path, may shrink in the same way. The gradients must be recorded at successive steps; with
 `--every 10` they are not, and the rule does not look. Layers of healthy models whose cosines are as small grow to
 1.03 times their first norm or more. The input of a generator's first layer is noise, as it should be: its gradients
-have a cosine of 0.65, its weight shrinks to 0.89, and the other layers hardly grow. A decoder of sampled codes is left
-out: a term of the objective reaches all layers in front of it, and none from there on.
+have a cosine of 0.65, its weight shrinks to 0.89, and the other layers hardly grow.
 """
 
 from collections.abc import Iterator, Sequence
@@ -49,7 +48,6 @@ from gradaudit.evidence.words.wording import count, factor, in_code, names, numb
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.gradients.finiteness import non_finite_onset
-from gradaudit.signals.gradients.sampled import behind_samples
 from gradaudit.signals.gradients.successive import EARLY, SuccessiveGradients, bias_cosine, successive_gradients
 from gradaudit.signals.order_statistics import Floats, Integers, Mask, median, medians_of_others
 from gradaudit.training import Training
@@ -141,9 +139,7 @@ def noise_module(
         yield early
         return
     limit = numpy.where(layers.bias_cosines >= _STEADY, max(limits.shrunk, _BARELY), limits.shrunk)
-    meant = behind_samples(training)
-    noise = _behind_noise(layers, limit, limits) & ~meant
-    single = _before_one_output(training, layers, limits) & ~meant
+    noise, single = _behind_noise(layers, limit, limits), _before_one_output(training, layers, limits)
     if noise.any():
         weakest = noise & (layers.left == layers.left[noise].min())
         yield _noise(training, layers, noise, limits.cosine, float(limit[weakest][0]))

@@ -51,7 +51,6 @@ from gradaudit.signals.updates.scheduler_plan import (
     Mismatch,
     Plan,
     amounts,
-    learning_rate_gone,
     peak_course,
     plans,
 )
@@ -149,7 +148,7 @@ def _against_plan(run: Run, one: SchedulerFacts, training: Training, limits: Lim
             )
             twice = one.repeated > limits.often * one.calls
             kind = "in_epochs" if as_epochs else "twice" if twice else "early"
-            severe = kind != "early" or _idles(plan, one, training) or learning_rate_gone(training)
+            severe = kind != "early" or _idles(plan, one, training)
             return _mismatch(one, training, kind, plan, severe=severe)
     return _in_warmup(run, one, training) if in_epochs and one.calls >= _STAIRS else None
 

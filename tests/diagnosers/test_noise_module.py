@@ -39,14 +39,6 @@ def test_layers_that_all_shrink_are_quiet(tmp_path):
     assert_clean(noise_module, noisy(tmp_path / "a", others=0.9))
 
 
-def test_the_decoder_of_a_variational_autoencoder_is_quiet(tmp_path):
-    """One term of the objective reaches the layers in front of the third one alone, and another term reaches all."""
-    whole = TermFacts(id=0, optimizers=[0], tensors=[*range(6)])
-    for name, reached, quiet in (("a", [0, 1], True), ("b", [0], False), ("c", [0, 1, 2], False), ("d", [1, 5], False)):
-        graph = GraphFacts(terms=[whole, TermFacts(id=1, optimizers=[0], tensors=reached)])
-        (assert_clean if quiet else assert_finds)(noise_module, noisy(tmp_path / name, graph=graph))
-
-
 def test_an_oscillating_gradient_is_no_noise(tmp_path):
     """Its cosines are far from zero, with changing sign."""
     cosine = numpy.where(numpy.arange(200)[:, None] % 2, 0.4, -0.4) * numpy.ones((1, 6))

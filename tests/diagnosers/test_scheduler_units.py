@@ -166,19 +166,6 @@ def test_a_schedule_in_steps_that_is_stepped_once_a_batch_after_a_warmup_from_0(
     assert_clean(scheduler_units, well)
 
 
-def test_a_schedule_that_leaves_nothing_for_most_of_the_run_is_a_warning(tmp_path):
-    """At 1e-6 of its peak from a third of the run on; not at 1e-3, and not over the last third alone."""
-    for name, low, start, severity in (
-        ("a", 1e-9, 200, Severity.WARNING),
-        ("b", 1e-6, 200, Severity.NOTE),
-        ("c", 1e-9, 400, Severity.NOTE),
-    ):
-        rate = numpy.where(numpy.arange(600) < start, 1e-3, low)
-        run = scheduled(tmp_path / name, "PolynomialLR", rate=rate, numbers={"total_iters": 200.0})
-        assert judged(scheduler_units, run, Mismatch).kind == "early"
-        assert_finds(scheduler_units, run, severity)
-
-
 def test_a_plateau_scheduler_that_is_stepped_once_a_batch(tmp_path):
     rate = numpy.where(numpy.arange(600) < 300, 1e-3, 1e-5)
     run = scheduled(tmp_path / "a", "ReduceLROnPlateau", rate=rate, numbers={"patience": 10.0})
