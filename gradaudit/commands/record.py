@@ -79,7 +79,11 @@ def _stretch(context: click.Context, option: click.Parameter, value: str | None)
 @click.option("--quiet", is_flag=True, help="Do not print the summary line at the end.")
 @click.option("--force", is_flag=True, help="Overwrite DIR when it holds an earlier run.")
 @click.option("--no-host", is_flag=True, help="Keep host name, user name, paths and arguments out of the record.")
-@click.option("--no-data", is_flag=True, help="Record nothing of what batches hold: no moments, counts or comparisons.")
+@click.option(
+    "--no-data",
+    is_flag=True,
+    help="Record nothing of what batches and targets hold: no moments, counts or comparisons.",
+)
 @click.option("-m", "module", is_flag=True, help="SCRIPT is the name of a module, as in python -m.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="SCRIPT [ARGS]... | -- COMMAND [ARGS]...")
 def record(

@@ -100,6 +100,21 @@ def test_nothing_of_the_data_is_written(tmp_path, options):
             assert not re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)", text), f"{number} is in {name}"
 
 
+def test_without_data_nothing_is_told_of_targets_and_inputs(tmp_path):
+    script(tmp_path, TRAINING)
+    assert record(tmp_path, "--no-data", "--activations", "-o", "run", "train.py").returncode == 0
+    run = run_of(tmp_path / "run")
+    assert not run.meta.outputs.positions
+    assert not run.meta.outputs.columns
+    assert len(run.meta.losses) == 2
+    for facts in run.meta.losses:
+        assert not facts.label_counts
+        told = (facts.label_entropy, facts.target_mean, facts.target_variance, facts.output_variance)
+        assert told == (None, None, None, None)
+        assert not facts.target_parts
+    assert set(run.samples["kind"]) == {"loss_input"}
+
+
 @pytest.mark.parametrize("options", [(), ("--closely", "2:3")])
 def test_without_the_host_no_path_is_written(tmp_path, options):
     script(tmp_path, TRAINING)

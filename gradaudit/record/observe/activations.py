@@ -15,6 +15,7 @@ from gradaudit.record.internals import private, transformed
 from gradaudit.record.measure.samples import Sample, take
 from gradaudit.record.observe.naming import find_roots, unwrap
 from gradaudit.record.observe.tensors import TensorTable
+from gradaudit.record.settings import Settings
 
 EVERY = 10  # steps whose statistics are recorded, too
 _INPUTS = 10  # samples of the model's input: it seldom changes
@@ -31,15 +32,15 @@ _KINDS = (*_RECTIFIED, *_LIMITS)
 class Activations:
     """The samples of one recording. Hooks stay until `detach`: a change of them would compile a model anew."""
 
-    def __init__(self, table: TensorTable, event: Callable[[str, str], None], hooks: Hooks, *, enabled: bool) -> None:
-        self.table, self.event, self.enabled = table, event, enabled
+    def __init__(self, table: TensorTable, event: Callable[[str, str], None], hooks: Hooks, settings: Settings) -> None:
+        self.table, self.event, self.enabled = table, event, settings.samples_activations
         self._input_hook, self._output_hook = hooks
-        self.due = self.input_due = enabled
+        self.due = self.input_due = self.enabled
         self._handles: list[Any] = []
         self._hooked: dict[int, weakref.ref[nn.Module]] = {}
         self._taken: list[tuple[weakref.ref[nn.Module], Sample]] = []
         self._seen: set[int] = set()  # modules sampled since the last step
-        self._inputs = self._unseen = 0
+        self._inputs, self._unseen = (0 if settings.data else _INPUTS), 0
         self._said = self._compiled = False
 
     def attach(self, parameters: Sequence[torch.Tensor]) -> None:

@@ -24,8 +24,8 @@ class Gathered:
     ) -> None:
         forget_places()
         self.table, self.observers, self.warn = table, observers, warn
-        self.book = LossRegistry()
-        self.graph, self.batches, self.outputs = Graph(table), Batches(enabled=data), Outputs()
+        self.book = LossRegistry(data=data)
+        self.graph, self.batches, self.outputs = Graph(table), Batches(enabled=data), Outputs(enabled=data)
         self.model_state, self.schedules = ModelState(), Schedules()
         self.evaluated: list[dict[str, Any]] = []
         self.passes = 0  # evaluation passes begun so far

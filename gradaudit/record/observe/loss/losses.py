@@ -1,5 +1,6 @@
 """What the script's losses are: facts of each loss function, training losses, evaluation passes, label counts."""
 
+import dataclasses
 import inspect
 import math
 from collections.abc import Callable
@@ -61,6 +62,7 @@ class LossRegistry:
     kinds: dict[tuple[Any, ...], Kind] = field(default_factory=dict)
     changed: bool = False
     observed: int = 0  # calls of loss functions so far
+    data: bool = True  # whether what the targets are is kept
     looks: int = _LOOKS  # further ones for a loss that the script writes out itself
 
     def observe(
@@ -190,7 +192,10 @@ class LossRegistry:
 
     def facts(self) -> list[LossFacts]:
         """The facts with the label counts so far; waits for the device."""
-        return [with_labels(kind) for kind in to_host(list(self.kinds.values()))]
+        kinds = to_host(list(self.kinds.values()))
+        if not self.data:
+            kinds = [dataclasses.replace(kind, counts=None, targets=None, positives=None) for kind in kinds]
+        return [with_labels(kind) for kind in kinds]
 
     def plain_facts(self) -> list[LossFacts]:
         """The facts without what was counted."""

@@ -47,7 +47,8 @@ class _Columns:
 class Outputs:
     """What is known so far. Used under the recording's lock."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, enabled: bool = True) -> None:
+        self._enabled = enabled
         self._sequences: dict[int, _Sequences] = {}
         self._columns: dict[int, _Columns] = {}
         self._layouts: dict[int, Layout] = {}  # of the training, by the number of classes
@@ -55,6 +56,8 @@ class Outputs:
 
     def look(self, loss: int, name: str, call: dict[str, Any], training: bool, known: bool = True) -> None:
         """A loss was called, in `training` or evaluation; whether its input and its target are `known`."""
+        if not self._enabled:
+            return
         if not known:
             if name in CLASSIFICATION and not call["target"].is_floating_point():
                 self._inside.add(loss)
