@@ -276,10 +276,12 @@ class Recording:
         """How many steps of this thread the hooks have seen."""
         return self.between.hooked
 
-    def detach(self) -> None:
-        """Take everything of ours off the script's modules and threads."""
-        for part in (self.activations, self.calls, self.close_look):
-            part.detach()
+    def detach(self, calls: bool = True) -> None:
+        """Take everything of ours off the script's modules and threads; what watches `calls` only if asked."""
+        self.activations.detach()
+        self.close_look.detach()
+        if calls:
+            self.calls.detach()
 
     def close(self, state: str, *, reachable: bool = True) -> Path | None:
         """Write what is left and the final state; returns the run's folder, or None when no step was made.

@@ -188,7 +188,7 @@ def stop(state: str) -> None:
     # Whoever is inside comes out first; one that does not must not keep the process from ending.
     inside = recording.lock.acquire(timeout=LAST_PATIENCE)
     try:
-        recording.detach()
+        recording.detach(calls=False)  # what they saw is put together by `close`
         with unseen():
             directory = recording.close(state, reachable=inside)
         if not inside:

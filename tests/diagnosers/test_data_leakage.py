@@ -50,14 +50,14 @@ def test_shared_examples_are_a_warning(tmp_path):
     assert judged(data_leakage, run, Leaked).found.share == 0.25
     finding = assert_finds(data_leakage, run, Severity.WARNING)
     assert finding.is_measurement_issue
-    assert finding.headline == "25 % of the evaluation's examples are in the training data"
+    assert finding.headline == "Of the evaluation's examples 25 % are in the training data"
 
 
 def test_an_evaluation_inside_the_training_alone_is_a_warning(tmp_path):
     """Trained on all, evaluated on a part."""
     run = leaking(tmp_path / "a", 0, shared_indices=400)
     assert judged(data_leakage, run, Leaked).found.exact
-    assert assert_finds(data_leakage, run, Severity.WARNING).headline.startswith("100 % of the evaluation's examples")
+    assert assert_finds(data_leakage, run, Severity.WARNING).headline.startswith("Of the evaluation's examples 100 %")
 
 
 def test_of_a_large_training_set_a_part_is_compared(tmp_path):

@@ -6,13 +6,19 @@ import pytest
 import torch
 import torch._dynamo
 
-from gradaudit.record.observe import optimizers
+from gradaudit.record.observe import naming, optimizers
 
 
 @pytest.fixture(autouse=True)
 def _no_optimizers_of_other_tests(monkeypatch):
     """What torch's compiler keeps of their optimizers, or pytest of a failure, is not this test's."""
     monkeypatch.setattr(optimizers, "_known", weakref.WeakSet())
+
+
+@pytest.fixture(autouse=True)
+def _no_modules_of_other_tests(monkeypatch):
+    """A model that a fixture keeps is no copy of this test's."""
+    monkeypatch.setattr(naming, "_registry", {})
 
 
 @pytest.fixture(autouse=True)

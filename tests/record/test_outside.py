@@ -1,5 +1,8 @@
 """Parameters that the objective reaches and no optimizer holds."""
 
+import dataclasses
+
+import msgspec
 import pytest
 import torch
 from torch import nn
@@ -116,5 +119,10 @@ def test_layers_in_a_list_are_a_warning(tmp_path):
     assert [(one.name, one.moved) for one in outside][:1] == [("Sequential.0.weight", False)]
     assert len(outside) == 4
     assert {one.looks for one in outside} == {8}
-    finding = assert_finds(replaced_parameter, run, Severity.WARNING)
+    # The list itself is found, too, and told in its place.
+    finding = assert_finds(replaced_parameter, run, Severity.CRITICAL)
+    assert finding.headline == "Listed.hidden is a plain list: no optimizer holds its 4 parameters"
+    facts = msgspec.structs.replace(run.meta.schedules, unregistered=[])
+    unlisted = dataclasses.replace(run, meta=msgspec.structs.replace(run.meta, schedules=facts))
+    finding = assert_finds(replaced_parameter, unlisted, Severity.WARNING)
     assert finding.headline == "The objective reaches 8 parameter tensors, and the optimizer holds 4 of them"

@@ -35,8 +35,8 @@ SESSION = {"guard", "self.guard", "session"}
 LOOKS = {
     "BaseException", "callable", "float", "getattr", "int", "isinstance", "len", "list", "type",
     "torch.compiler.is_compiling", "torch.is_grad_enabled", "torch.utils.data.get_worker_info", "tracing",
-    "transformed", "inside", "inside_backward", "functional.inside", "known", "wanted", "leave_out_of", "_not_ours",
-    "_called_by_torch", "_Running", "watched.end", "told", "contextlib.nullcontext",
+    "transformed", "inside", "inside_backward", "functional.inside", "known", "awaited", "wanted", "leave_out_of",
+    "_not_ours",    "_called_by_torch", "_Running", "watched.end", "told", "contextlib.nullcontext",
 }  # fmt: skip
 
 

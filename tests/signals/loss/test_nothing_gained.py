@@ -12,7 +12,7 @@ from tests.diagnosers.runs import TEN
 
 def gained(path, first, best, last, facts=TEN):
     """A loss that goes from `first` to `best`, stays there for most of the run, and ends at `last`."""
-    loss = numpy.concatenate([numpy.linspace(first, best, 20), numpy.full(240, best), numpy.linspace(best, last, 40)])
+    loss = numpy.concatenate([numpy.linspace(first, best, 20), numpy.full(280, best)])
     loss[-30:] = last
     return nothing_gained(build_run(path, loss=loss, facts=facts).trainings[0])
 
