@@ -62,8 +62,7 @@ class Recording:
         self.gathered = Gathered(self.table, self.observers, warn, data=settings.data)
         self._threads: PerThread[StepObserver] = PerThread(lambda: StepObserver(self.gathered, self._threads))
         self.by_hand = Hands(self)
-        hooks = (module_hooks.input, module_hooks.output)
-        self.activations = Activations(self.table, self.event, hooks, settings)
+        self.activations = Activations(self.table, self.event, (module_hooks.input, module_hooks.output), settings)
         self.close_look = CloseLook(settings, self.table, self.observers, self.event, lambda: self.global_step)
         self.calls = Calls(self.table, self.observers, module_hooks.watch_calls)
         self.gathered.model_state.watch = module_hooks.watch_inputs
