@@ -147,7 +147,7 @@ def _detached(run: Run, term: TermFacts) -> Detached:
 @detached_loss.tell
 def _clean(found: Attached) -> Clean:
     return Clean(
-        measured=f"each of {plural(found.terms, 'term')} reaches parameters that are stepped, in "
+        measured=f"0 of {plural(found.terms, 'term')} without a parameter that is stepped, in "
         f"{plural(found.looks, 'graph')}"
     )
 
