@@ -37,15 +37,25 @@ class Cadence:
         self.share = budget / 100
         self.exponent = 0
         self.recorded = self.left_out = 0  # steps with statistics, and those that were not due
+        self._not_from = self._not_before = 0  # the first of some steps that are not due, and the one after the last
         self._with: deque[float] = deque(maxlen=9)  # seconds that steps with statistics cost
         self._without: deque[float] = deque(maxlen=31)
         self._steps: deque[float] = deque(maxlen=31)  # seconds of the training's own
 
     def due(self, step: int) -> bool:
         """Whether statistics are recorded at this step."""
+        if self._not_from <= step < self._not_before:
+            return False
         if self.every is not None:
             return step % self.every == 0
-        return step < FULL or step % min(2**self.exponent, _tenth(step)) == 0
+        if step < FULL:
+            return True
+        grid = min(2**self.exponent, _tenth(step))
+        if step % grid:
+            # The grid grows with the run: until its next multiple none is due.
+            self._not_from, self._not_before = step, (step // grid + 1) * grid
+            return False
+        return True
 
     def note(self, step: int, recorded: bool, cost: float, seconds: float) -> bool:
         """Take in what a step cost us and took in all, in seconds; True when the grid changed."""
@@ -65,6 +75,7 @@ class Cadence:
         # One step back at a time: a moment of slow steps must not flood the disk.
         changed = max(min(wanted, SPARSEST), self.exponent - 1)
         changed, self.exponent = self.exponent, changed
+        self._not_before = 0
         return changed != self.exponent
 
 

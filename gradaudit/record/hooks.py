@@ -62,11 +62,17 @@ def after_step(recording: Recording, optimizer: OptimizerLike) -> None:
 
 
 def on_backward(recording: Recording, roots: Sequence[Any], gradients: Any, accumulates: bool = False) -> StepObserver:
-    """A backward is about to run; returns what the caller tells that it is over."""
+    """A backward is about to run; returns what the caller tells that it is over.
+
+    One that `accumulates` is torch.autograd.backward: nobody has asked yet whether it reaches what is changed by hand.
+    """
+    between = recording.between
+    if accumulates:
+        between.by_hand = bool(recording.observers.call(BY_HAND, recording.by_hand.before, roots))
     memory = recording.gathered.schedules.memory
     if memory.wants:
         recording.observers.call(SCHEDULES, memory.on_backward, roots)
-    return recording.between.on_backward(roots, gradients, accumulates)
+    return between.on_backward(roots, gradients, accumulates)
 
 
 @observer(CLEARED)
@@ -80,7 +86,7 @@ def on_loss(
     recording: Recording, name: str, result: torch.Tensor, bind: Bind, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     """The loss function `name`, called with `args` and `kwargs`, returned `result`; `bind` names its arguments."""
-    recording.between.on_loss(name, result, bind(args, kwargs))
+    recording.between.on_call(name, result, bind, args, kwargs)
 
 
 @observer(COMPILED_LOSSES)

@@ -7,7 +7,7 @@ from typing import Any
 _PATIENCE = 2.0  # seconds
 _forking = threading.local()  # `writer`: the lock that this thread took before a fork
 _slow_until = 0.0  # the disk was too slow for a fork to wait for it
-_captures = 0  # of CUDA graphs, that are going on
+captures = 0  # of CUDA graphs, that are going on
 _paused: Any = None  # the lock taken before the first of them
 
 
@@ -25,17 +25,17 @@ def _take(writer: Any) -> Any:
 
 def pause(writer: Any) -> None:
     """Keep the writer's thread away from the device."""
-    global _captures, _paused
-    _captures += 1
-    if _captures == 1:
+    global captures, _paused
+    captures += 1
+    if captures == 1:
         _paused = _take(writer)
 
 
 def resume() -> None:
     """End a pause; the last one of several that overlap lets the writer go on."""
-    global _captures, _paused
-    _captures = max(0, _captures - 1)
-    if not _captures:
+    global captures, _paused
+    captures = max(0, captures - 1)
+    if not captures:
         paused, _paused = _paused, None
         if paused is not None:
             paused.release()

@@ -8,26 +8,22 @@ import torch
 
 from gradaudit.record.internals import private
 
-_NOTHING: Any = contextlib.nullcontext()
-_functions: Any = getattr(torch._C, "DisableTorchFunction", contextlib.nullcontext)
+# `unseen` in parts, for the guard of every hook: how many dispatch modes are open, and what to open then or else.
+modes_open: Any = private(torch._C, "_len_torch_dispatch_stack") or int
+no_functions: Any = getattr(torch._C, "DisableTorchFunction", contextlib.nullcontext)
 
 
 def unseen() -> Any:
     """While open, the operations of this thread reach no TorchFunctionMode, no TorchDispatchMode and no subclass."""
-    return _below_all_modes() if _depth() else _functions()
-
-
-def _depth() -> int:
-    """How many dispatch modes are open."""
-    depth = private(torch._C, "_len_torch_dispatch_stack")
-    return int(depth()) if depth is not None else 0
+    return below_modes() if modes_open() else no_functions()
 
 
 @contextlib.contextmanager
-def _below_all_modes() -> Any:
+def below_modes() -> Any:
+    """`unseen` where dispatch modes are open."""
     pop = private(sys.modules.get("torch.utils._python_dispatch"), "_pop_mode_temporarily")
     with contextlib.ExitStack() as stack:
-        while pop is not None and _depth():
+        while pop is not None and modes_open():
             stack.enter_context(pop())
-        stack.enter_context(_functions())
+        stack.enter_context(no_functions())
         yield

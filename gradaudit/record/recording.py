@@ -37,6 +37,7 @@ from gradaudit.schema import DisabledFacts
 if TYPE_CHECKING:
     from gradaudit.record.module_hooks import ModuleHooks
 
+_NONE: tuple[tuple[int, Sample], ...] = ()
 CAPTURED = "a CUDA graph was captured; steps and losses inside it are not recorded"
 
 
@@ -61,6 +62,7 @@ class Recording:
         self.table = TensorTable(self.observers, models)
         self.gathered = Gathered(self.table, self.observers, warn, data=settings.data)
         self._threads: PerThread[StepObserver] = PerThread(lambda: StepObserver(self.gathered, self._threads))
+        self._mine = self._threads.mine
         self.by_hand = Hands(self)
         self.activations = Activations(self.table, self.event, (module_hooks.input, module_hooks.output), settings)
         self.close_look = CloseLook(settings, self.table, self.observers, self.event, lambda: self.global_step)
@@ -81,7 +83,7 @@ class Recording:
     @property
     def between(self) -> StepObserver:
         """What this thread has shown since its last step."""
-        return self._threads.mine()
+        return self._mine()
 
     def _note_disabled(self, fault: DisabledFacts) -> None:
         self.event("disabled", f"{fault.observer}: {fault.reason}")
@@ -102,14 +104,15 @@ class Recording:
 
     def before_step(self, optimizer: OptimizerLike, closure: Any) -> bool:
         """The optimizer is about to step; whether its closure has to be watched, which computes the gradients."""
-        if not self.takes(optimizer) or self._inside_a_step(optimizer):
-            return False
         between = self.between
+        if not self.takes(optimizer) or (between.step is not None and self._inside_a_step(between)):
+            return False
         between.hooked += 1
-        self.observers.call(BY_HAND, self.by_hand.on_step, optimizer)
+        if self.by_hand.watched:
+            self.observers.call(BY_HAND, self.by_hand.on_step, optimizer)
         between.step = OpenStep(id(wrapper_frame()), weakref.ref(optimizer), closure=callable(closure))
         if not callable(closure):
-            self._snapshot(optimizer, between.step)
+            self._snapshot(optimizer, between.step, between)
         return callable(closure)
 
     def without_closure(self) -> None:
@@ -120,9 +123,10 @@ class Recording:
 
     def after_closure(self, optimizer: OptimizerLike) -> None:
         """The closure returned for the first time: gradients exist."""
-        step = self.between.step
+        between = self.between
+        step = between.step
         if step is not None and step.record is None:
-            self._snapshot(optimizer, step)
+            self._snapshot(optimizer, step, between)
 
     def after_step(self, optimizer: OptimizerLike) -> None:
         """The optimizer has stepped: measure the update and close the row."""
@@ -155,9 +159,8 @@ class Recording:
             self.event("disabled", "too many optimizers and tensors: steps of further optimizers are not recorded")
         return False
 
-    def _inside_a_step(self, optimizer: OptimizerLike) -> bool:
+    def _inside_a_step(self, between: StepObserver) -> bool:
         """Whether this is a nested step: of a subclass calling its parent, or of a wrapped optimizer."""
-        between = self.between
         if between.step is None:
             return False
         if is_on_stack(between.step.frame):
@@ -166,12 +169,12 @@ class Recording:
         between.step = None
         return False
 
-    def _snapshot(self, optimizer: OptimizerLike, step: OpenStep) -> None:
+    def _snapshot(self, optimizer: OptimizerLike, step: OpenStep, between: StepObserver) -> None:
         """Measure the gradients, and the weights before the step."""
         call = self.observers.call
         step.parameter_set = self.table.unchecked_parameter_set(optimizer)
-        step.record = record = self.open_record(optimizer, step.parameter_set)
-        if checksums.due(record.row.step, self._world) and not self.table.sharded():
+        step.record = record = self.open_record(optimizer, step.parameter_set, between=between)
+        if self._world > 1 and checksums.due(record.row.step, self._world) and not self.table.sharded():
             record.weights = call(WEIGHT_CHECKSUMS, checksums.checksum, step.parameter_set.parameters() or [])
         if not record.row.recorded:
             return
@@ -188,7 +191,8 @@ class Recording:
         """The record of a step that is made now, or was `at` another time, with what its thread has shown."""
         number, between, gathered = parameter_set.optimizer, between or self.between, self.gathered
         step = self._counts.get(number, 0)
-        self._find_rank()
+        if self._rank < 0:
+            self._find_rank()
         now = time.perf_counter() if at is None else at
         row = StepRow(
             optimizer=number,
@@ -200,7 +204,8 @@ class Recording:
             recorded=self.due(number, step),
         )
         record = step_row.begin(optimizer, between, row, self.observers)
-        self.observers.call(EVALUATION_LOSSES, between.finish_evaluation)
+        if between.evaluating:
+            self.observers.call(EVALUATION_LOSSES, between.finish_evaluation)
         gathered.after_step, gathered.time = self.global_step, now - self._began
         self._stepped = now
         self._counts[number] = step + 1
@@ -210,10 +215,12 @@ class Recording:
         record.operations = self.close_look.take() if self.close_look.wanted else None
         return record
 
-    def sample_next(self, ahead: int = 0) -> list[tuple[int, Sample]]:
+    def sample_next(self, ahead: int = 0) -> Sequence[tuple[int, Sample]]:
         """Decide what is sampled of the coming step, or of the one `ahead`; the samples since the last one."""
         steps = [count + ahead for each, count in self._counts.items() if self.due(each, count + ahead)]
         self.gathered.sample_next(bool(steps))
+        if not self.activations.enabled:
+            return _NONE
         on_grid = bool(steps) and (self.global_step + ahead) % EVERY == 0
         due = on_grid or self.close_look.due(self.global_step + ahead)
         due = due or any(in_last_tenth(step, self.settings.every) for step in steps)
@@ -234,7 +241,7 @@ class Recording:
 
     def due(self, number: int, step: int) -> bool:
         """Whether statistics are recorded at this step of an optimizer."""
-        due = self._cadences[number].due(step) or self.close_look.due(self.global_step)
+        due = self._cadences[number].due(step) or (self.close_look.wanted and self.close_look.due(self.global_step))
         return due and (self._rank == 0 or self.table.sharded())
 
     def finish(self, parameter_set: ParameterSet, record: StepRecord, started: float) -> None:
@@ -244,7 +251,8 @@ class Recording:
         measured, row = record.tensors is not None, record.row
         if cadence.note(row.step, measured, self.meter.of_step(now - started), row.seconds):
             self.event("cadence", f"tensor statistics every {2**cadence.exponent} steps, to stay within the budget")
-        self.observers.call(CALLS, self.calls.stepped)
+        if self.calls.watching:
+            self.observers.call(CALLS, self.calls.stepped)
         due = self.waiting.add(record)
         if self.files is None:
             self.files, due = Files(self.settings, self.gathered, self.calls, self.overdue), True

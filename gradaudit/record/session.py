@@ -14,7 +14,7 @@ from gradaudit.record import hooks, idle
 from gradaudit.record.hook_observers import OBSERVERS
 from gradaudit.record.last_line import last_line
 from gradaudit.record.milestones import Milestones
-from gradaudit.record.modes import unseen
+from gradaudit.record.modes import below_modes, modes_open, no_functions, unseen
 from gradaudit.record.module_hooks import ModuleHooks
 from gradaudit.record.observe.evaluation.splits import forget as forget_places
 from gradaudit.record.observers import NotWrittenError, from_a_signal, reason_of
@@ -76,27 +76,28 @@ def guarded(hook: Callable[Concatenate[Recording, P], R], *arguments: P.args, **
     recording = _current
     if recording is None:
         return None
-    observer = OBSERVERS.get(hook)
-    if observer is not None and observer in recording.observers.disabled:
+    disabled = recording.observers.disabled
+    if disabled and OBSERVERS.get(hook) in disabled:
         return None
     started = time.perf_counter()
-    if not recording.lock.acquire(timeout=PATIENCE):
+    if not recording.lock.acquire(False) and not recording.lock.acquire(timeout=PATIENCE):
         # Whoever is inside for so long waits for this thread, and what was missed now would make the rest wrong.
         _give_up(recording, hook.__name__, TimeoutError(_OCCUPIED), inside=False)
         return None
     try:
-        # A torch without CUDA refuses the second question.
-        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():  # type: ignore[no-untyped-call]
+        # The driver is asked only while some graph of this process is being captured.
+        if idle.captures and torch.cuda.is_current_stream_capturing():
             # What is enqueued now runs whenever the graph is replayed.
             recording.event("captured", CAPTURED, once=True)
             return None
-        with unseen():
+        with below_modes() if modes_open() else no_functions():
             if _before is not None:
                 _note_milestone(_before, recording, hook, arguments)
             return hook(recording, *arguments, **keywords)
     except Exception as error:
         if from_a_signal(error):
             raise
+        observer = OBSERVERS.get(hook)
         if observer is not None and not isinstance(error, NotWrittenError):
             recording.observers.disable(observer, error)
         else:

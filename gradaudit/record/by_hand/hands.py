@@ -7,6 +7,7 @@ import torch
 
 from gradaudit.record.by_hand.hand import Hand
 from gradaudit.record.by_hand.watch import Watch
+from gradaudit.record.observe.optimizers import any_known
 from gradaudit.record.observe.threads import PerThread
 
 BY_HAND = "trainings by hand"
@@ -22,14 +23,21 @@ class Hands:
         gathered.settle = lambda: call(BY_HAND, self.settle)
         gathered.by_hand = lambda: call(BY_HAND, self.mine, default=[])
 
+    @property
+    def watched(self) -> bool:
+        """Whether any thread may have parameters that are changed by hand."""
+        return any(watch.hands for watch in self._watches.all())
+
     def before(self, roots: Sequence[Any], given: Sequence[torch.Tensor] | None = None, names: Any = None) -> bool:
         """A backward is about to run; whether it reaches parameters that are changed by hand."""
+        mine = self._watches.mine()
+        if given is None and any_known() and not self.watched and not mine.looks_next():
+            return False
         # Who gave the optimizers to a Recorder wants their steps and no others. Of a process group the parameters may
         # be shards whose memory is taken away between two uses, and reading those fails.
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if self.recording.only is not None or distributed:
             return False
-        mine = self._watches.mine()
         for watch in self._left():
             # Whoever starts a thread for each backward changes the parameters in another one.
             watch.settle()
@@ -47,7 +55,7 @@ class Hands:
 
     def mine(self) -> list[Hand]:
         """What this thread changes by hand, or may be about to."""
-        return self._watches.mine().hands
+        return self._watches.mine().hands if self.watched else []
 
     def on_step(self, optimizer: Any) -> None:
         """An optimizer steps by itself."""

@@ -16,6 +16,7 @@ from gradaudit.record.by_hand.hand import Hand, gradient_state, make
 from gradaudit.record.by_hand.opened import Opened
 from gradaudit.record.by_hand.table import disown, forget, held_by_optimizers, rebind
 from gradaudit.record.observe.naming import matching, own_parameters, registered
+from gradaudit.record.observe.optimizers import any_known as any_optimizer
 from gradaudit.record.observe.optimizers import known as optimizers
 
 _FIRST = 3  # backwards whose leaves are looked for; later those whose number is a power of two
@@ -35,16 +36,33 @@ class Watch:
         self.hands: list[Hand] = []
         self.opened: dict[Hand, Opened] = {}
         self.backwards = self.since = 0  # in all, and since a step of torch's optimizers
+        self._hooked = 0  # steps of torch's optimizers in this thread, at its last backward
+        self._counted = False  # the coming backward is
         self._missed = 0  # backwards in a row that reached no tensor that is watched
         self._states: list[Any] = []
         self._leaves: set[int] = set()  # of the backward that runs, where its gradients cannot be looked at
+
+    def looks_next(self) -> bool:
+        """Count a backward that is about to run; whether its leaves may be looked for, beside torch's optimizers."""
+        self._count()
+        number = self.backwards
+        self._counted = number <= _FIRST or number & (number - 1) == 0 or self.since == _PATIENCE
+        if not self._counted:
+            self._missed += 1
+        return self._counted
+
+    def _count(self) -> None:
+        hooked = self.between.hooked
+        self.backwards += 1
+        self.since, self._hooked = self.since + 1 if self._hooked == hooked else 1, hooked
 
     def before(
         self, roots: Sequence[Any], given: Sequence[torch.Tensor] | None = None, names: dict[int, str] | None = None
     ) -> bool:
         """A backward is about to run from `roots`, to its leaves or those `given`; whether one is watched."""
-        self.backwards += 1
-        self.since += 1
+        if not self._counted:
+            self._count()
+        self._counted = False
         looks = given is not None or self._looks()
         if not (looks or self.hands):
             self._missed += 1
@@ -107,9 +125,6 @@ class Watch:
 
     def on_step(self, optimizer: Any) -> None:
         """An optimizer steps by itself: what it holds is not changed by hand."""
-        self.since = 0
-        if not self.hands:
-            return
         held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         for hand in list(self.hands):
             if any(id(parameter) in held for parameter in hand.parameters()):
@@ -137,8 +152,8 @@ class Watch:
 
     def _looks(self) -> bool:
         """Whether the leaves of this backward are looked for."""
-        known = optimizers()
         often = self.backwards <= _FIRST or self.backwards & (self.backwards - 1) == 0
+        known = any_optimizer()
         again = self.since == _PATIENCE if known else 0 < self._missed < _UNCHANGED
         if not (often or again) or not known:
             return often or again

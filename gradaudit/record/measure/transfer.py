@@ -84,7 +84,11 @@ def _parts(thing: Any) -> list[Any]:
         return list(thing.values())
     if isinstance(thing, list | tuple):
         return list(thing)
-    return list(vars(thing).values()) if dataclasses.is_dataclass(thing) else []
+    return [getattr(thing, field.name) for field in dataclasses.fields(thing)] if _is_dataclass(thing) else []
+
+
+def _is_dataclass(thing: Any) -> bool:
+    return dataclasses.is_dataclass(thing) and not isinstance(thing, type)
 
 
 def _tensors(thing: Any) -> Iterator[torch.Tensor]:
@@ -104,5 +108,6 @@ def _replaced(thing: Any, arrived: dict[int, torch.Tensor]) -> Any:
         parts = [_replaced(part, arrived) for part in thing]
         return type(thing)(*parts) if hasattr(thing, "_fields") else type(thing)(parts)
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
-        return dataclasses.replace(thing, **{name: _replaced(value, arrived) for name, value in vars(thing).items()})
+        names = [field.name for field in dataclasses.fields(thing)]
+        return dataclasses.replace(thing, **{name: _replaced(getattr(thing, name), arrived) for name in names})
     return thing

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from gradaudit.record.hook_observers import Bind
 from gradaudit.record.internals import private
 from gradaudit.record.measure.host_loss import value_of
 from gradaudit.record.observe.batches import BATCHES
@@ -31,7 +32,7 @@ from gradaudit.record.observe.loss.losses import LossCall
 from gradaudit.record.observe.loss.seen import StepObservation, behind, leading_to, written_out
 from gradaudit.record.observe.loss.undecided import Undecided
 from gradaudit.record.observe.model_state import MODEL_STATE
-from gradaudit.record.observe.optimizers import OptimizerLike
+from gradaudit.record.observe.optimizers import OptimizerLike, several_known
 from gradaudit.record.observe.outputs import OUTPUTS
 from gradaudit.record.observe.threads import PerThread, leaves
 from gradaudit.record.observe.training_thread import TrainingThread
@@ -57,6 +58,7 @@ class StepObserver(TrainingThread):
         self.evaluations, self.undecided = Evaluations(), Undecided()
         self._modes: dict[object, int] = {}  # of what is evaluated in this pass, by the function that does
         self.hooked = 0  # steps that the hooks saw
+        self.settings: dict[int, Any] = {}  # of each optimizer's groups at the last step
         self.seen, self._taken = StepObservation(), StepObservation()
         self.gradients = Gradients()
         self._pending: list[LossCall] = []
@@ -68,33 +70,51 @@ class StepObserver(TrainingThread):
         for reading in readings(found, inputs, outputs):
             self.on_loss(reading.name, reading.result, reading.call, reading)
 
-    def on_loss(self, name: str, result: torch.Tensor, call: dict[str, Any], reading: Reading | None = None) -> None:
+    def on_call(self, name: str, result: torch.Tensor, bind: Bind, args: tuple[Any, ...], kwargs: Any) -> None:
+        """A loss function was called with `args` and `kwargs`, which `bind` names, and returned `result`."""
+        shared = self.shared
+        if not (shared.due or shared.worker or shared.batches.watching):
+            seen = shared.book.again(name, result, args, kwargs)
+            if seen is not None:
+                self._train(result, seen)
+                return
+        found = self.on_loss(name, result, bind(args, kwargs))
+        if found is not None and result.requires_grad:
+            self.observers.call(LOSSES, shared.book.note, name, found, args, kwargs)
+
+    def on_loss(
+        self, name: str, result: torch.Tensor, call: dict[str, Any], reading: Reading | None = None
+    ) -> LossCall | None:
         """A loss function returned `result`: for training if a backward follows, else for evaluation.
 
-        `reading` says what is known of a loss inside a compiled graph.
+        `reading` says what is known of a loss inside a compiled graph. Returns what was seen.
         """
         shared = self.shared
         if not losses.has_value(result):
-            return
+            return None
         if shared.worker is None:
             shared.worker = torch.utils.data.get_worker_info() is not None
         if shared.worker:
-            return
+            return None
         if shared.batches.watching:
             self.observers.call(BATCHES, shared.batches.on_loss, name, result, call, self.table)
         seen = shared.book.observe(name, result, call, self.observers, reading)
         known = reading is None or (reading.input_known and reading.target_known)
         self.observers.call(OUTPUTS, shared.outputs.look, seen.loss, name, call, result.requires_grad, known)
-        if result.requires_grad:
-            if self.undecided.expects and self.observers.call(EVALUATION_LOSSES, self._suppose, result, seen):
-                return
-            if shared.samples_left > 0 and (reading is None or reading.input_known):
-                shared.samples_left -= 1
-                seen.sample = self.observers.call(LOSS_INPUTS, shared.book.sample, seen.loss, call)
-            self._pending.append(seen)
-            del self._pending[:-_PENDING]
-        else:
+        if not result.requires_grad:
             self.observers.call(EVALUATION_LOSSES, self._evaluate, seen)
+        elif self._train(result, seen) and shared.samples_left > 0 and (reading is None or reading.input_known):
+            shared.samples_left -= 1
+            seen.sample = self.observers.call(LOSS_INPUTS, shared.book.sample, seen.loss, call)
+        return seen
+
+    def _train(self, result: torch.Tensor, seen: LossCall) -> bool:
+        """Keep a loss with a gradient until a backward says what it is for; whether it seems to be for training."""
+        if self.undecided.expects and self.observers.call(EVALUATION_LOSSES, self._suppose, result, seen):
+            return False
+        self._pending.append(seen)
+        del self._pending[:-_PENDING]
+        return True
 
     def _suppose(self, result: torch.Tensor, seen: LossCall) -> bool:
         """Whether a loss with a gradient is taken for an evaluation's, until a backward tells what it is."""
@@ -132,6 +152,8 @@ class StepObserver(TrainingThread):
 
         Whether it `accumulates` gradients in the parameters, as `torch.autograd.backward` does.
         """
+        if accumulates and is_plain(self, roots, gradients):
+            return self._plain_backward(roots[0])
         call = self.observers.call
         self.backwards += 1
         self.shared.training.add(threading.get_ident())
@@ -140,7 +162,8 @@ class StepObserver(TrainingThread):
         first = self.backwards == 1 and threading.active_count() > 1
         self.leaves = leaves(roots) if first or len(self.shared.training) > 1 else None
         call(EVALUATION_LOSSES, self._decide, roots, self.leaves)
-        call(EVALUATION_LOSSES, self.finish_evaluation)
+        if self.evaluating:
+            call(EVALUATION_LOSSES, self.finish_evaluation)
         if self.shared.after_step < 0:
             call(EVALUATION_LOSSES, note_training)
         if self.shared.model_state.active.pending:
@@ -157,8 +180,27 @@ class StepObserver(TrainingThread):
         self._pending, self._scale = [], None
         if self.shared.after_step < 0 and self.seen.backwards >= UNSTEPPED:
             self.shared.warn(unstepped(UNSTEPPED))
-        call(STALE_GRADIENTS, look_for_stale, self)
+        if self.shared.due:
+            call(STALE_GRADIENTS, look_for_stale, self)
         self.running = True
+        return self
+
+    def _plain_backward(self, root: torch.Tensor) -> "StepObserver":
+        """The backward of nearly every step: what is left to do of `on_backward`."""
+        self.backwards += 1
+        self.running = True
+        self.leaves, self.gradients.wanted = None, False
+        if self.gradients.before:
+            self.gradients.before = {}
+        self.undecided.expects = self.observers.call(EVALUATION_LOSSES, self.table.training) != 0
+        value = value_of(root) if type(root) is torch.Tensor else None
+        if value is not None:
+            self.seen.backwards = 1
+            self.seen.roots.append((value, None))
+        else:
+            self.observers.call(OBJECTIVES, self._add_roots, (root,), None)
+        self.observers.call(BATCHES, self.shared.batches.on_backward)
+        self.seen.calls, self._pending = self._pending, []
         return self
 
     def after_backward(self) -> None:
@@ -241,6 +283,11 @@ class StepObserver(TrainingThread):
                 other.evaluations.refute()
         self._pending = [*training, *self._pending][-_PENDING:]
 
+    @property
+    def evaluating(self) -> bool:
+        """Whether losses were seen, since the last backward, that are an evaluation's or may be."""
+        return bool(self.undecided.calls) or self.evaluations.begun
+
     def finish_evaluation(self) -> None:
         """A training step begins, or all ends: the evaluation pass is complete."""
         if self.undecided.leave():
@@ -299,3 +346,28 @@ class StepObserver(TrainingThread):
     def forget(self) -> None:
         """Drop what a closure's further calls left behind: a line search, not the next step."""
         self.seen, self._pending, self.clips.calls = StepObservation(), [], []
+
+
+def is_plain(between: StepObserver, roots: Sequence[Any], gradients: Any) -> bool:
+    """Whether a backward needs no look: one known loss, differentiated once a step by the only thread that trains.
+
+    Nothing is due then, nothing is trained by hand, and no evaluation, scaler or second optimizer is about.
+    """
+    shared, seen, pending = between.shared, between.seen, between._pending
+    return (
+        not shared.due
+        and gradients is None
+        and len(roots) == 1
+        and len(pending) == 1
+        and not between.by_hand
+        and not seen.backwards
+        and not (seen.calls or seen.roots or seen.marks or seen.given)
+        and between._scale is None
+        and between.backwards > 0
+        and shared.after_step >= 0
+        and len(shared.training) == 1
+        and not between.evaluating
+        and not shared.model_state.active.pending
+        and not several_known()
+        and not shared.graph.wants(shared.after_step + 1, pending[0].batch_size)
+    )

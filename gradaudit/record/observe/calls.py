@@ -90,6 +90,11 @@ class Calls:
         if torch.is_grad_enabled():
             self._with_gradient.add(id(module))
 
+    @property
+    def watching(self) -> bool:
+        """Whether calls are watched for."""
+        return self._handle is not None
+
     def stepped(self) -> None:
         """A step was made; after enough of them the hook goes."""
         if self._handle is None:

@@ -15,7 +15,7 @@ import torch
 from gradaudit.record.internals import version_of
 from gradaudit.record.measure.sharding import local
 from gradaudit.record.observe.loss.seen import StepObservation
-from gradaudit.record.observe.optimizers import ByHand, known
+from gradaudit.record.observe.optimizers import ByHand, known, several_known
 
 CLEARED = "cleared gradients"  # an observer
 
@@ -43,6 +43,9 @@ def look_for_cleared(between: Any, accumulates: bool) -> None:
     seen.given |= not accumulates
     gradients.wanted = False
     if seen.given:
+        return
+    if not (seen.backwards or seen.marks or several_known()) and not between.shared.by_hand():
+        gradients.before = {}  # the first backward of the only optimizer: nothing was there to be cleared
         return
     owners = _owners(between)
     if seen.backwards:

@@ -31,6 +31,7 @@ class Gathered:
         self.passes = 0  # evaluation passes begun so far
         self.batches_per_epoch = self.loader_batch_size = 0
         self.after_step, self.time = -1, 0.0  # of the last step taken
+        self.due = True  # the coming step of some optimizer has statistics
         self.samples_left = SAMPLED  # inputs of losses still to be sampled in this step
         self.cleared: dict[int, Any] = {}  # by optimizer: were its gradients zeroed since its last step
         self.worker: bool | None = None  # this process loads data, and its losses are nobody's
@@ -39,5 +40,5 @@ class Gathered:
         self.by_hand: Callable[[], list[Any]] = list  # what this thread changes by hand
 
     def sample_next(self, due: bool) -> None:
-        """Whether the inputs of the coming step's losses are sampled."""
-        self.samples_left = SAMPLED if due else 0
+        """Whether statistics of the coming step are due: then the inputs of its losses are sampled, too."""
+        self.due, self.samples_left = due, SAMPLED if due else 0

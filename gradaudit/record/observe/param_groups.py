@@ -11,6 +11,8 @@ from gradaudit.schema import OptimizerFacts
 
 def number(value: Any) -> float:
     """An option as a float; NaN for what is none, or is on a device."""
+    if type(value) is float:
+        return value
     if isinstance(value, torch.Tensor):
         # Capturable optimizers keep the learning rate on the device, and reading it would wait for it.
         return float(value) if value.device.type == "cpu" else math.nan

@@ -19,8 +19,8 @@ from gradaudit.record.measure.sampler import ParameterSampler, device_of
 from gradaudit.record.measure.stats import ZERO_FRACTION, measure
 from gradaudit.record.observe import param_groups
 from gradaudit.record.observe.naming import describe, find_roots, label_of, unlike, unwrap, walk
-from gradaudit.record.observe.optimizers import OptimizerLike
-from gradaudit.record.observe.walking import holding, in_training, steadily
+from gradaudit.record.observe.optimizers import OptimizerLike, add
+from gradaudit.record.observe.walking import holding, in_training, steadily, way_to_training
 from gradaudit.record.observers import EMBEDDING_ROWS, NAMES, Observers
 from gradaudit.schema import ModuleFacts, OptimizerFacts, TensorFacts
 
@@ -91,6 +91,7 @@ class TensorTable:
     def __init__(self, observers: Observers, models: Sequence[nn.Module] = ()) -> None:
         self.observers = observers
         self.roots: list[weakref.ref[nn.Module]] = [weakref.ref(model) for model in models]
+        self._way: list[weakref.ref[nn.Module]] = []  # to a module that was in training mode when last looked
         self.facts: list[TensorFacts] = []
         self.modules: list[ModuleFacts] = []
         self.optimizers: list[OptimizerFacts] = []
@@ -102,6 +103,7 @@ class TensorTable:
         # By class and addresses of the parameters, which are those of others once these are gone.
         self.same: dict[tuple[str, frozenset[int]], tuple[int, list[weakref.ref[torch.Tensor]]]] = {}
         self.numbers: weakref.WeakKeyDictionary[OptimizerLike, int] = weakref.WeakKeyDictionary()
+        self._last: tuple[weakref.ref[OptimizerLike], int] | None = None  # the optimizer asked for last, and its number
 
     def living_roots(self) -> list[nn.Module]:
         """The outermost modules that still exist."""
@@ -116,8 +118,23 @@ class TensorTable:
 
     def training(self, reached: Set[int] | None = None) -> int:
         """1 when a recorded model, or one that holds what is `reached`, is in training mode, else 0; -1 of none."""
-        roots = self.living_roots() if reached is None else holding(reached, self.living_roots())
-        return int(any(in_training(unwrap(root)) for root in roots)) if roots else -1
+        if reached is not None:
+            roots = holding(reached, self.living_roots())
+            return int(any(in_training(unwrap(root)) for root in roots)) if roots else -1
+        # Asked several times a step: as a rule the flags that told it last still tell it.
+        for reference in self._way:
+            module = reference()
+            if module is None or not module.training:
+                self._way = []
+                break
+        if self._way:
+            return 1
+        for root in self.living_roots():
+            way = way_to_training(unwrap(root))
+            if way:
+                self._way = [weakref.ref(module) for module in way]
+                return 1
+        return 0 if self.living_roots() else -1
 
     def sharded(self) -> bool:
         """Whether every rank holds a part of the tensors; else all ranks have the same and rank 0 speaks for them."""
@@ -125,6 +142,8 @@ class TensorTable:
 
     def takes(self, optimizer: OptimizerLike) -> bool:
         """Whether the steps of this optimizer are recorded: it is known, or there is room for one more."""
+        if self._last is not None and self._last[0]() is optimizer:
+            return True
         if optimizer in self.numbers:
             return True
         return len(self.optimizers) < MOST_OPTIMIZERS and len(self.facts) < MOST_TENSORS
@@ -148,6 +167,9 @@ class TensorTable:
 
     def number(self, optimizer: OptimizerLike) -> int:
         """The optimizer's index; a new one for an optimizer not seen before."""
+        # A dictionary of weak keys takes several times as long.
+        if self._last is not None and self._last[0]() is optimizer:
+            return self._last[1]
         if optimizer not in self.numbers:
             # An optimizer built again for the same parameters, each epoch perhaps, goes on where the last one was.
             held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -158,14 +180,15 @@ class TensorTable:
                 self.same[key] = number, [weakref.ref(parameter) for parameter in held]
                 self.optimizers.append(param_groups.facts_of(number, optimizer))
             self.numbers[optimizer] = number
-        return self.numbers[optimizer]
+            if isinstance(optimizer, torch.optim.Optimizer):
+                add(optimizer)  # one that was made before the recorder was
+        self._last = weakref.ref(optimizer), self.numbers[optimizer]
+        return self._last[1]
 
     def unchecked_parameter_set(self, optimizer: OptimizerLike) -> ParameterSet:
         """The set of an optimizer, made if there is none; whether each parameter is still the same is not checked."""
         parameter_set = self.parameter_sets.get(self.number(optimizer))
-        if parameter_set is None or parameter_set.shape != tuple(
-            [len(group["params"]) for group in optimizer.param_groups]
-        ):
+        if parameter_set is None or not _has_shape(optimizer.param_groups, parameter_set.shape):
             parameter_set, _ = self.parameter_set(optimizer)
         return parameter_set
 
@@ -298,3 +321,10 @@ class TensorTable:
             )
             for facts in self.facts
         ]
+
+
+def _has_shape(groups: Sequence[dict[str, Any]], shape: tuple[int, ...]) -> bool:
+    """Whether the groups of an optimizer have these numbers of parameters."""
+    if len(groups) == 1 == len(shape):
+        return len(groups[0]["params"]) == shape[0]
+    return tuple([len(group["params"]) for group in groups]) == shape

@@ -20,12 +20,20 @@ _MOST = 256  # threads kept, those that ended included; a script may start one f
 _MOST_NODES = 50_000  # of a graph that are looked at for its leaves
 
 
+_running_loop: Callable[[], Any] | None = None  # asyncio's own, once the script has imported it
+
+
 def _task() -> Any:
     """The asyncio task that is running in this thread; None without one."""
-    asyncio = sys.modules.get("asyncio")
+    global _running_loop
+    if _running_loop is None:
+        asyncio = sys.modules.get("asyncio.events")
+        _running_loop = getattr(asyncio, "_get_running_loop", None)
+        if _running_loop is None:
+            return None
     # Asked for the running loop, asyncio answers in 50 ns whether there is one.
-    loop = asyncio.events._get_running_loop() if asyncio is not None else None
-    return None if loop is None else asyncio.current_task(loop)  # type: ignore[union-attr]
+    loop = _running_loop()
+    return None if loop is None else sys.modules["asyncio"].current_task(loop)
 
 
 def inside_backward() -> bool:
@@ -61,6 +69,10 @@ class PerThread(Generic[T]):
 
     def mine(self) -> T:
         """The state of this thread, or of this asyncio task."""
+        if _running_loop is not None and _running_loop() is None:
+            state = self._states.get(threading.get_ident())
+            if state is not None:
+                return state
         task = _task()
         key = threading.get_ident() if task is None else id(task)
         state = self._states.get(key)
@@ -87,6 +99,10 @@ class PerThread(Generic[T]):
 
     def others(self) -> list[T]:
         """The states of all other threads, the oldest first."""
+        if len(self._states) < 2:
+            self.mine()  # makes the one there is
+            if len(self._states) < 2:
+                return []
         mine = self.mine()
         return [state for state in self._states.values() if state is not mine]
 

@@ -20,6 +20,7 @@ class TrainingThread:
         self.shared, self.table, self.observers = shared, shared.table, shared.observers
         self.step: OpenStep | None = None  # between the hooks of an optimizer's step
         self.backwards = 0
+        self.by_hand = False  # the last backward reached what is changed by hand
         self.running = False  # a backward of this thread is under way: the engine writes gradients
         self.stepped: set[int] = set()  # optimizers
         self.leaves: set[int] | None = None  # identities of what the last backward reached; None where it was not asked

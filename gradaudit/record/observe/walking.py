@@ -12,15 +12,21 @@ _TRIES = 5
 
 def in_training(module: nn.Module) -> bool:
     """Whether a module is in training mode: not where its own flag was left behind on by what wraps a model."""
+    return bool(way_to_training(module))
+
+
+def way_to_training(module: nn.Module) -> list[nn.Module]:
+    """The modules, from this one inward, whose flags tell that it is in training mode; empty where it is not."""
     if not module.training:
-        return False
+        return []
     alone = True
     for child in _parts_of(module):
         if _has_parameters(child):
-            if in_training(child):
-                return True
+            way = way_to_training(child)
+            if way:
+                return [module, *way]
             alone = False
-    return alone
+    return [module] if alone else []
 
 
 def _parts_of(module: nn.Module) -> list[nn.Module]:

@@ -63,7 +63,6 @@ def _watched_backward(original: Callable[..., Any]) -> Callable[..., Any]:
             # Reentrant checkpointing calls backward inside backward: its roots are not losses.
             return original(tensors, grad_tensors, *args, **kwargs)
         roots = list(tensors) if isinstance(tensors, tuple | list) else [tensors]
-        by_hand = session.guarded(hooks.before_backward_by_hand, roots)
         between = session.guarded(hooks.on_backward, roots, grad_tensors, True)
         try:
             result = original(tensors, grad_tensors, *args, **kwargs)
@@ -75,7 +74,7 @@ def _watched_backward(original: Callable[..., Any]) -> Callable[..., Any]:
                 between.running = False
         if between is not None and between.gradients.wanted:
             session.guarded(hooks.after_backward)
-        if by_hand:
+        if between is not None and between.by_hand:
             session.guarded(hooks.after_backward_by_hand)
         return result
 

@@ -2,6 +2,7 @@
 
 import math
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,33 +19,36 @@ from gradaudit.record.observe.tensors import ParameterSet
 
 @dataclass(eq=False, kw_only=True)
 class StepRow:
-    """A row of table `steps`: one field a column, in the order and with the units of `schema.STEPS`."""
+    """A row of table `steps`: one field a column, in the order and with the units of `schema.STEPS`.
+
+    What is not given when it is made stays with the class until it is known: most steps never set most of it.
+    """
 
     optimizer: int
     step: int
     global_step: int
     time: float
     seconds: float
-    objective: float = math.nan
-    mean_loss: float = math.nan
-    loss: int = -1
-    targets: int = 0
-    ignored_targets: int = 0
-    learning_rate: list[float] = field(default_factory=list)
-    weight_decay: list[float] = field(default_factory=list)
-    momentum: list[float] = field(default_factory=list)
-    gradient_norm: float = math.nan
-    clip_threshold: float = math.nan
-    clip_kind: int = 0
-    clipped_fraction: float = math.nan
-    amp_scale: float = math.nan
-    skipped: bool = False
-    micro_steps: int = 0
-    batch_size: int = 0
-    training: int = -1
-    stale: int = -1
-    recorded: bool = False
-    weight_checksum: int = 0
+    objective: float = field(default=math.nan, init=False)
+    mean_loss: float = field(default=math.nan, init=False)
+    loss: int = field(default=-1, init=False)
+    targets: int = field(default=0, init=False)
+    ignored_targets: int = field(default=0, init=False)
+    learning_rate: Sequence[float] = field(default=(), init=False)
+    weight_decay: Sequence[float] = field(default=(), init=False)
+    momentum: Sequence[float] = field(default=(), init=False)
+    gradient_norm: float = field(default=math.nan, init=False)
+    clip_threshold: float = field(default=math.nan, init=False)
+    clip_kind: int = field(default=0, init=False)
+    clipped_fraction: float = field(default=math.nan, init=False)
+    amp_scale: float = field(default=math.nan, init=False)
+    skipped: bool = field(default=False, init=False)
+    micro_steps: int = field(default=0, init=False)
+    batch_size: int = field(default=0, init=False)
+    training: int
+    stale: int = field(default=-1, init=False)
+    recorded: bool
+    weight_checksum: int = field(default=0, init=False)
 
 
 @dataclass(eq=False)
@@ -61,7 +65,7 @@ class TensorStatistics:
     histograms: list[Sampled] = field(default_factory=list)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class StepRecord:
     """The facts of one step; tensors among them are read later."""
 
@@ -77,11 +81,11 @@ class StepRecord:
     cleared: torch.Tensor | bool | None = None
     weights: torch.Tensor | None = None  # their checksum
     tensors: TensorStatistics | None = None
-    samples: list[tuple[int, Sample]] = field(default_factory=list)  # by module
+    samples: Sequence[tuple[int, Sample]] = ()  # by module
     operations: Operations | None = None  # of a close look
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class OpenStep:
     """A step between its two hooks. `frame` is the identity of the optimizer's wrapper on the stack."""
 

@@ -4,10 +4,10 @@ What is measured stays where it was computed until the writer's thread asks for 
 training thread never waits for a device.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import numpy
@@ -75,7 +75,7 @@ class WriteBatch:
         rows = [_finish(step, self.observers) for step in self.steps]
         evaluations = call(EVALUATION_LOSSES, _evaluations, self.evaluations, default=[])
         return {
-            "steps": _columns(STEPS, [vars(row) for row in rows]),
+            "steps": {column.name: [*map(attrgetter(column.name), rows)] for column in STEPS.columns},
             "evaluations": _columns(EVALUATIONS, evaluations),
             "tensors": call(GRADIENT_STATISTICS, _tensor_columns, self.steps, default=None) or _columns(TENSORS, []),
             "histograms": _columns(HISTOGRAMS, call(HISTOGRAM_COUNTS, _flat, _histograms, self.steps, default=[])),
@@ -112,7 +112,7 @@ def drop(steps: Sequence[StepRecord]) -> int:
     """Give up the statistics of steps that the writer is too far behind to take; returns their number."""
     release([step.tensors for step in steps if step.tensors is not None])
     for step in steps:
-        step.row.recorded, step.tensors, step.samples = False, None, []
+        step.row.recorded, step.tensors, step.samples = False, None, ()
     return len(steps)
 
 
@@ -138,7 +138,7 @@ def _array(value: Any) -> Any:
 
 def _finish(step: StepRecord, observers: Observers) -> StepRow:
     """The row of table `steps`: device values read, losses of the micro-steps combined."""
-    row, call = dataclasses.replace(step.row), observers.call
+    row, call = step.row, observers.call
     row.objective = call(OBJECTIVES, _objective, step.roots, default=math.nan)
     row.mean_loss, row.loss, row.targets, row.ignored_targets, row.batch_size = call(
         LOSSES, _mean_loss, step.calls, default=_NO_LOSS
@@ -148,7 +148,8 @@ def _finish(step: StepRecord, observers: Observers) -> StepRow:
     scale = call(AMP_SCALES, _unscale, step, row)
     if step.tensors is not None:
         call(GRADIENT_STATISTICS, _norm, step.tensors, row, scale)
-    call(GRADIENT_CLIPPING, _clipped, step, row)
+    if step.clip_norm is not None or step.clipped is not None:
+        call(GRADIENT_CLIPPING, _clipped, step, row)
     if step.weights is not None:
         row.weight_checksum = call(WEIGHT_CHECKSUMS, lambda: int(_number(step.weights)), default=0)
     if step.cleared is not None:
@@ -218,12 +219,16 @@ def _sampled(step: StepRecord) -> list[dict[str, Any]]:
 
 def _loss_scale(roots: Sequence[tuple[torch.Tensor | float, torch.Tensor | None]]) -> float:
     """The AMP scale of the step's last backward root that has one; NaN without."""
+    if len(roots) == 1 and roots[0][1] is None:
+        return math.nan
     scales = [scale for _, scale in roots if scale is not None]
     return float(_number(scales[-1])) if scales else math.nan
 
 
 def _objective(roots: Sequence[tuple[torch.Tensor | float, torch.Tensor | None]]) -> float:
     """The sum of the backward roots, without the AMP scale."""
+    if len(roots) == 1 and roots[0][1] is None:
+        return float(_number(roots[0][0]))
     values = [float(_number(root)) / (float(_number(scale)) if scale is not None else 1.0) for root, scale in roots]
     return sum(values) if values else math.nan
 
@@ -232,10 +237,17 @@ def _mean_loss(calls: list[LossCall]) -> tuple[float, int, int, int, int]:
     """(mean loss per valid target, loss, valid, ignored, batch size) of the loss function seen first in the step."""
     if not calls:
         return _NO_LOSS
+    if len(calls) == 1 and isinstance(calls[0].valid, int) and isinstance(calls[0].ignored, int):
+        one, targets = calls[0], calls[0].valid
+        mean = float(_number(one.mean)) if targets else math.nan
+        return mean, one.loss, targets, int(one.ignored), one.batch_size
     first = calls[0].loss
     mine = [call for call in calls if call.loss == first]
     valid = [int(_number(call.valid)) for call in mine]
     ignored = sum(int(_number(call.ignored)) for call in mine)
+    for call in mine:
+        if call.told is not None:
+            call.told.note(ignored)
     total = sum(float(_number(call.mean)) * count for call, count in zip(mine, valid, strict=True) if count)
     batch_size = sum(call.batch_size for call in mine)
     return (total / sum(valid) if sum(valid) else math.nan), first, sum(valid), ignored, batch_size

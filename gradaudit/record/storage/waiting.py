@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+
 from gradaudit.record.cadence import Meter
 from gradaudit.record.measure.ring import Slot
 from gradaudit.record.measure.transfer import departures, streams
@@ -47,7 +49,8 @@ class Waiting:
         """Add a step; True when it is time to hand over."""
         with self.lock:
             self.steps.append(record)
-            self._streams = streams()
+            if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+                self._streams = streams()
             self._measured += record.tensors is not None
             fresh = len(self.steps) - self._refused
             late = time.perf_counter() - self._given > HAND_OVER_SECONDS

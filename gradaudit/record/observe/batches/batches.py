@@ -158,8 +158,9 @@ class Batches:
         """A backward is about to run: the batch that was yielded last trains."""
         if not self.enabled:
             return
-        here = self._here()
-        source = self._source(here)
+        here = getattr(self._local, "here", None) or self._here()
+        going = here.going
+        source = going.source if going is not None and going.grad else self._own or self._source(here)
         if here.ids or here.losses:
             here.ids, here.losses = [], 0
         if source is None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy
@@ -21,6 +21,19 @@ LISTED_CLASSES = 1000
 _MOST_OUTPUTS = 4096
 
 
+class Ignored:
+    """Whether a loss function ignores targets; of a device that is known once the writer has the counts."""
+
+    def __init__(self) -> None:
+        self.any = False
+        self.none = 0  # calls that turned out to have no ignored target
+
+    def note(self, count: int) -> None:
+        """Take in how many targets of a call were ignored."""
+        self.any |= count > 0
+        self.none += not count
+
+
 @dataclass
 class Kind:
     """One loss function with one set of options, and its running label facts."""
@@ -35,6 +48,7 @@ class Kind:
     shared: bool = False  # one of too many kinds to keep the labels of each
     calls: int = 0  # training calls whose graph may be asked for the activation before the loss; -1: it varies
     swapped: bool = False  # its target came before its prediction when it was last called in training
+    ignored: Ignored = field(default_factory=Ignored)
 
 
 def count_labels(kind: Kind, target: torch.Tensor) -> None:

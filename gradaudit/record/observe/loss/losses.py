@@ -20,12 +20,14 @@ from gradaudit.record.observe.loss.labels import (
     CLASSIFICATION,
     LISTED_CLASSES,
     REGRESSION,
+    Ignored,
     Kind,
     count_labels,
     count_on_host,
     with_labels,
 )
 from gradaudit.record.observe.loss.last_operation import last_operation
+from gradaudit.record.observe.loss.repeated import Repeated, again, note
 from gradaudit.record.observe.loss.targets import sides
 from gradaudit.record.observers import ACTIVATIONS_BEFORE_LOSSES, LABEL_COUNTS, Observers
 from gradaudit.schema import LossFacts
@@ -42,7 +44,7 @@ _LOOKS = 8  # backward passes of unknown losses that are looked at; a script tha
 _MOST_KINDS = 200  # of functions with their options; a smoothing that changes at every step would be thousands
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class LossCall:
     """One call of a loss function; numbers stay on the device, if it is not the CPU."""
 
@@ -53,6 +55,7 @@ class LossCall:
     batch_size: int
     node: Any = None  # what `node_key` says of its result: the node itself would keep the whole graph alive
     sample: Sample | None = None  # of its input, where one was taken
+    told: Ignored | None = None  # wants to know how many targets were ignored, once that is here
 
 
 @dataclass
@@ -64,6 +67,7 @@ class LossRegistry:
     observed: int = 0  # calls of loss functions so far
     data: bool = True  # whether what the targets are is kept
     looks: int = _LOOKS  # further ones for a loss that the script writes out itself
+    repeated: dict[str, Repeated] = field(default_factory=dict)  # by function: how it was called last
 
     def observe(
         self,
@@ -105,7 +109,28 @@ class LossRegistry:
             mean = _mean(kind.facts, value.detach(), valid, target, call.get("weight"))
             if result.requires_grad and not kind.shared and counted:
                 observers.call(LABEL_COUNTS, count_labels, kind, target.detach())
-        return LossCall(kind.facts.id, mean, valid, ignored, batch, node_key(result.grad_fn))
+        told = kind.ignored if isinstance(ignored, torch.Tensor) else None
+        return LossCall(kind.facts.id, mean, valid, ignored, batch, node_key(result.grad_fn), told=told)
+
+    def again(self, name: str, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LossCall | None:
+        """A call in training like the last one, of which only the value is read; None of one that has to be looked at.
+
+        Of a loss that has ignored targets each call is looked at: its mean is one over the others.
+        """
+        found = again(self.repeated, name, result, args, kwargs)
+        if found is None:
+            return None
+        kind, mean, targets, batch = found
+        self.observed += 1
+        if kind.calls >= 0:
+            kind.calls += 1
+        return LossCall(kind.facts.id, mean, targets, 0, batch, node_key(result.grad_fn))
+
+    def note(self, name: str, seen: LossCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Remember how a call was made that was looked at, in training."""
+        kind = next((kind for kind in self.kinds.values() if kind.facts.id == seen.loss), None)
+        if kind is not None:
+            note(self.repeated, name, kind, seen, args, kwargs)
 
     def sample(self, loss: int, call: dict[str, Any]) -> Sample | None:
         """A sample of the prediction in a call of the loss function with this index, or of what should be logits."""
@@ -220,6 +245,8 @@ def has_value(tensor: torch.Tensor) -> bool:
 
     A fake tensor has no value, and that of a distributed one would take all ranks to find out.
     """
+    if type(tensor) is torch.Tensor:
+        return not tensor.is_meta
     return not tensor.is_meta and not hasattr(tensor, "to_local") and not hasattr(tensor, "fake_mode")
 
 

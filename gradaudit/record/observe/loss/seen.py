@@ -12,7 +12,7 @@ from gradaudit.record.observe.loss.losses import LossCall, LossRegistry, has_val
 _GATHERED = 1024  # backward roots and losses kept one by one; more are added up
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class StepObservation:
     """What belongs to one step."""
 

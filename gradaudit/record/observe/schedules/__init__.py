@@ -33,8 +33,9 @@ class Schedules:
     def before_step(self, optimizer: Any, table: TensorTable, alone: bool) -> None:
         """A step begins with its gradients in place; `alone` where one thread trains."""
         self._table = table
-        one = self.lives.before_step(optimizer, table.numbers.get(optimizer, -1))
-        self.memory.before_step(self.lives.total)
+        lives = self.lives
+        one = lives.before_step(optimizer, table.numbers)
+        self.memory.before_step(lives.total)
         # Another thread may be writing gradients at this moment, and one that holds parts of tensors has others in
         # its modules than in its optimizers.
         early = one.steps in _LOOKS and one.of.made <= _LIVES

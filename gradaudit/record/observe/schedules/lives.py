@@ -48,6 +48,7 @@ class Lives:
     def __init__(self) -> None:
         self._known: weakref.WeakKeyDictionary[Any, One] = weakref.WeakKeyDictionary()
         self._same: dict[int, Alike] = {}
+        self._last: tuple[weakref.ref[Any], One] | None = None  # the optimizer that stepped last
         self.total = 0  # steps of all optimizers
         self._open: One | None = None  # whose step has begun, of the optimizer with the identity:
         self._opened = 0
@@ -62,11 +63,14 @@ class Lives:
         found: list[Any] = steadily(list, self._known)
         return found
 
-    def before_step(self, optimizer: Any, number: int) -> One:
-        """A step of the optimizer `number` begins."""
-        one = self._known.get(optimizer)
-        if one is None:
-            one = self._add(optimizer, number)
+    def before_step(self, optimizer: Any, numbers: Mapping[Any, int]) -> One:
+        """A step of the optimizer begins, whose number is one of `numbers` if it has any."""
+        last = self._last
+        if last is not None and last[0]() is optimizer:
+            one = last[1]
+        else:
+            one = self._known.get(optimizer) or self._add(optimizer, numbers.get(optimizer, -1))
+            self._last = weakref.ref(optimizer), one
         same = one.of
         if same.current is not one:
             if one.steps:
