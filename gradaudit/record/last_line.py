@@ -20,7 +20,7 @@ def last_line(recording: Recording, directory: Path | None) -> str | None:
 
 def _extent(recording: Recording) -> str:
     """How much was recorded, in words."""
-    steps, tensors, cadences = recording.global_step, len(recording.table.facts), recording._cadences.values()
+    steps, tensors, cadences = recording.global_step, len(recording.table.facts), recording.cadences.values()
     looked = sum(cadence.recorded for cadence in cadences) - recording.waiting.dropped
     words = f"{steps:,} step{'s' * (steps != 1)} of {tensors:,} tensor{'s' * (tensors != 1)}"
     if looked < steps:

@@ -27,6 +27,7 @@ from gradaudit.record.observe.tensors import ParameterSet, TensorTable
 from gradaudit.record.observe.threads import PerThread
 from gradaudit.record.observers import ACTIVATIONS, EVALUATION_LOSSES, WEIGHT_CHECKSUMS, NotWrittenError, Observers
 from gradaudit.record.settings import Settings
+from gradaudit.record.steady import Steady, begin, drain, leave
 from gradaudit.record.storage import step_row
 from gradaudit.record.storage.files import Files, rank_and_world
 from gradaudit.record.storage.step_record import OpenStep, StepRecord, StepRow
@@ -63,6 +64,7 @@ class Recording:
         self.gathered = Gathered(self.table, self.observers, warn, data=settings.data)
         self._threads: PerThread[StepObserver] = PerThread(lambda: StepObserver(self.gathered, self._threads))
         self._mine = self._threads.mine
+        self.steady = Steady(self)
         self.by_hand = Hands(self)
         self.activations = Activations(self.table, self.event, (module_hooks.input, module_hooks.output), settings)
         self.close_look = CloseLook(settings, self.table, self.observers, self.event, lambda: self.global_step)
@@ -70,13 +72,13 @@ class Recording:
         self.gathered.model_state.watch = module_hooks.watch_inputs
         self.files: Files | None = None
         self.global_step = 0
-        self._began = self._stepped = time.perf_counter()
-        self._cadences = defaultdict[int, Cadence](lambda: Cadence(settings.every, settings.budget))
-        self._counts: dict[int, int] = {}
+        self.began = self.stepped = time.perf_counter()
+        self.cadences = defaultdict[int, Cadence](lambda: Cadence(settings.every, settings.budget))
+        self.counts: dict[int, int] = {}
         self.meter = Meter()  # what session.guarded measures
-        self.waiting = Waiting(self.gathered, self._threads, self.meter, self.event)
+        self.waiting = Waiting(self.gathered, self._threads, self.meter, self.event, lambda: drain(self))
         self.lock = self.waiting.lock
-        self._rank = self._world = -1  # known when the process group exists: at the first step
+        self._rank = self.world = -1  # known when the process group exists: at the first step
         self._said: set[str] = set()
         self._full = False  # no room for further optimizers
 
@@ -99,7 +101,7 @@ class Recording:
 
     def on_value_clip(self, parameters: Sequence[torch.Tensor], threshold: Any) -> None:
         """clip_grad_value_ is about to run; which optimizer steps next is not known yet."""
-        due = [self._cadences[number].due(self._counts.get(number, 0)) for number in self.table.parameter_sets]
+        due = [self.cadences[number].due(self.counts.get(number, 0)) for number in self.table.parameter_sets]
         self.between.clips.on_value_clip(parameters, threshold, any(due) or not due, self.table.sharded())
 
     def before_step(self, optimizer: OptimizerLike, closure: Any) -> bool:
@@ -147,6 +149,8 @@ class Recording:
             if step.record.tensors is not None:
                 measure_update(self, step.parameter_set, step.record.tensors)
             self.finish(step.parameter_set, step.record, started)
+            if between.plain:
+                begin(self, optimizer, step)
 
     def takes(self, optimizer: OptimizerLike) -> bool:
         """Whether the steps of this optimizer are recorded."""
@@ -174,7 +178,7 @@ class Recording:
         call = self.observers.call
         step.parameter_set = self.table.unchecked_parameter_set(optimizer)
         step.record = record = self.open_record(optimizer, step.parameter_set, between=between)
-        if self._world > 1 and checksums.due(record.row.step, self._world) and not self.table.sharded():
+        if self.world > 1 and checksums.due(record.row.step, self.world) and not self.table.sharded():
             record.weights = call(WEIGHT_CHECKSUMS, checksums.checksum, step.parameter_set.parameters() or [])
         if not record.row.recorded:
             return
@@ -190,7 +194,7 @@ class Recording:
     ) -> StepRecord:  # fmt: skip
         """The record of a step that is made now, or was `at` another time, with what its thread has shown."""
         number, between, gathered = parameter_set.optimizer, between or self.between, self.gathered
-        step = self._counts.get(number, 0)
+        step = self.counts.get(number, 0)
         if self._rank < 0:
             self._find_rank()
         now = time.perf_counter() if at is None else at
@@ -198,17 +202,17 @@ class Recording:
             optimizer=number,
             step=step,
             global_step=self.global_step,
-            time=now - self._began,
-            seconds=now - self._stepped if self.global_step else math.nan,
+            time=now - self.began,
+            seconds=now - self.stepped if self.global_step else math.nan,
             training=self.table.training(parameter_set.identities if len(gathered.training) > 1 else None),
             recorded=self.due(number, step),
         )
         record = step_row.begin(optimizer, between, row, self.observers)
         if between.evaluating:
             self.observers.call(EVALUATION_LOSSES, between.finish_evaluation)
-        gathered.after_step, gathered.time = self.global_step, now - self._began
-        self._stepped = now
-        self._counts[number] = step + 1
+        gathered.after_step, gathered.time = self.global_step, now - self.began
+        self.stepped = now
+        self.counts[number] = step + 1
         self.global_step += 1
         if at is None:
             record.samples = self.sample_next()
@@ -217,7 +221,7 @@ class Recording:
 
     def sample_next(self, ahead: int = 0) -> Sequence[tuple[int, Sample]]:
         """Decide what is sampled of the coming step, or of the one `ahead`; the samples since the last one."""
-        steps = [count + ahead for each, count in self._counts.items() if self.due(each, count + ahead)]
+        steps = [count + ahead for each, count in self.counts.items() if self.due(each, count + ahead)]
         self.gathered.sample_next(bool(steps))
         if not self.activations.enabled:
             return _NONE
@@ -232,22 +236,22 @@ class Recording:
         """The number of the optimizer's coming step, and whether its statistics are due."""
         self._find_rank()
         number = self.table.unchecked_parameter_set(optimizer).optimizer
-        step = self._counts.get(number, 0)
+        step = self.counts.get(number, 0)
         return step, self.due(number, step)
 
     def _find_rank(self) -> None:
         if self._rank < 0:
-            self._rank, self._world = rank_and_world()
+            self._rank, self.world = rank_and_world()
 
     def due(self, number: int, step: int) -> bool:
         """Whether statistics are recorded at this step of an optimizer."""
-        due = self._cadences[number].due(step) or (self.close_look.wanted and self.close_look.due(self.global_step))
+        due = self.cadences[number].due(step) or (self.close_look.wanted and self.close_look.due(self.global_step))
         return due and (self._rank == 0 or self.table.sharded())
 
     def finish(self, parameter_set: ParameterSet, record: StepRecord, started: float) -> None:
         """The step is complete: its record waits for the writer."""
         now = time.perf_counter()
-        cadence = self._cadences[parameter_set.optimizer]
+        cadence = self.cadences[parameter_set.optimizer]
         measured, row = record.tensors is not None, record.row
         if cadence.note(row.step, measured, self.meter.of_step(now - started), row.seconds):
             self.event("cadence", f"tensor statistics every {2**cadence.exponent} steps, to stay within the budget")
@@ -259,12 +263,20 @@ class Recording:
         if due:
             self.flush()
 
+    def keep(self, record: StepRecord) -> bool:
+        """Count a steady step, whose record waits for the writer; True when it is time to hand over."""
+        row = record.row
+        self.counts[row.optimizer] = row.step + 1
+        self.global_step += 1
+        self.cadences[row.optimizer].note(row.step, False, self.meter.of_step(0.0), row.seconds)
+        return self.waiting.add(record)
+
     def event(self, kind: str, message: str, once: bool = False) -> None:
         """Note something about the recording itself; `once`, however often it happens."""
         if once and kind in self._said:
             return
         self._said.add(kind)
-        row = {"time": time.perf_counter() - self._began, "step": self.global_step, "kind": kind, "message": message}
+        row = {"time": time.perf_counter() - self.began, "step": self.global_step, "kind": kind, "message": message}
         self.waiting.note(row)
 
     def flush(self, wait: bool = False) -> None:
@@ -274,6 +286,11 @@ class Recording:
         if self.files.writer.error is not None:
             raise NotWrittenError from self.files.writer.error
         self.waiting.flush(self.files.writer, wait)
+
+    def catch_up(self) -> None:
+        """A hook is about to look at what steady steps left: have them counted. Under the lock."""
+        if leave(self):
+            self.flush()
 
     def overdue(self) -> WriteBatch | None:
         """What has waited too long for a step to hand it over; called by the writer's thread."""
@@ -297,6 +314,7 @@ class Recording:
         """
         if reachable:
             with self.lock:
+                leave(self)
                 self.observers.call(BY_HAND, self.by_hand.end)
                 self.observers.call(CALLS, self.calls.end)
                 for between in self._threads.all():

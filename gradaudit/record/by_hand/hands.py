@@ -28,6 +28,16 @@ class Hands:
         """Whether any thread may have parameters that are changed by hand."""
         return any(watch.hands for watch in self._watches.all())
 
+    def looks_at(self, between: Any, ahead: int) -> bool:
+        """Whether leaves may be looked for at the backward so many ahead, of the thread of `between`."""
+        return any(watch.looks_at(ahead) for watch in self._watches.all() if watch.between is between)
+
+    def passed(self, between: Any, count: int) -> None:
+        """So many backwards were made, each with a step of an optimizer."""
+        for watch in self._watches.all():
+            if watch.between is between:
+                watch.passed(count)
+
     def before(self, roots: Sequence[Any], given: Sequence[torch.Tensor] | None = None, names: Any = None) -> bool:
         """A backward is about to run; whether it reaches parameters that are changed by hand."""
         mine = self._watches.mine()

@@ -51,6 +51,17 @@ class Watch:
             self._missed += 1
         return self._counted
 
+    def looks_at(self, ahead: int) -> bool:
+        """The same of a backward so many ahead, each with a step."""
+        number = self.backwards + ahead
+        return number <= _FIRST or number & (number - 1) == 0
+
+    def passed(self, count: int) -> None:
+        """So many backwards were made."""
+        self.backwards += count
+        self._missed += count
+        self.since, self._hooked = 1, self.between.hooked
+
     def _count(self) -> None:
         hooked = self.between.hooked
         self.backwards += 1

@@ -18,7 +18,7 @@ from gradaudit.record.observe.cleared import (
     look_for_stale,
     note_gradients,
 )
-from gradaudit.record.observe.clips import Clips
+from gradaudit.record.observe.clips import Clipping, Clips
 from gradaudit.record.observe.evaluation.evaluated import MODES, mode_here
 from gradaudit.record.observe.evaluation.evaluations import Evaluations
 from gradaudit.record.observe.evaluation.parts import Part
@@ -61,9 +61,11 @@ class StepObserver(TrainingThread):
         self.settings: dict[int, Any] = {}  # of each optimizer's groups at the last step
         self.seen, self._taken = StepObservation(), StepObservation()
         self.gradients = Gradients()
-        self._pending: list[LossCall] = []
+        self.pending: list[LossCall] = []
         self._scale: torch.Tensor | None = None
         self.clips = Clips()
+        self.plain = False  # the last backward was
+        self.clipping: Clipping | None = None  # of the last step, by the norm
 
     def on_graph(self, found: Sequence[GraphLoss], inputs: Sequence[Any], outputs: Any) -> None:
         """A compiled graph with these losses has run."""
@@ -112,8 +114,8 @@ class StepObserver(TrainingThread):
         """Keep a loss with a gradient until a backward says what it is for; whether it seems to be for training."""
         if self.undecided.expects and self.observers.call(EVALUATION_LOSSES, self._suppose, result, seen):
             return False
-        self._pending.append(seen)
-        del self._pending[:-_PENDING]
+        self.pending.append(seen)
+        del self.pending[:-_PENDING]
         return True
 
     def _suppose(self, result: torch.Tensor, seen: LossCall) -> bool:
@@ -152,7 +154,8 @@ class StepObserver(TrainingThread):
 
         Whether it `accumulates` gradients in the parameters, as `torch.autograd.backward` does.
         """
-        if accumulates and is_plain(self, roots, gradients):
+        self.plain = accumulates and is_plain(self, roots, gradients)
+        if self.plain:
             return self._plain_backward(roots[0])
         call = self.observers.call
         self.backwards += 1
@@ -170,14 +173,14 @@ class StepObserver(TrainingThread):
             call(MODEL_STATE, self.shared.model_state.on_backward)
         call(CLEARED, look_for_cleared, self, accumulates)
         call(OBJECTIVES, self._add_roots, roots, gradients)
-        graph, size = self.shared.graph, self._pending[-1].batch_size if self._pending else 0
+        graph, size = self.shared.graph, self.pending[-1].batch_size if self.pending else 0
         if graph.wants(self.shared.after_step + 1, size):
             call(GRAPH, graph.look, self, roots, size)
         call(BATCHES, self.shared.batches.on_backward)
         found = call(LOSSES, behind, self._losses(), roots, default=[])
         self.seen.calls += found or call(HAND_WRITTEN_LOSSES, written_out, self, roots, gradients, default=[])
         self.seen.gather()
-        self._pending, self._scale = [], None
+        self.pending, self._scale = [], None
         if self.shared.after_step < 0 and self.seen.backwards >= UNSTEPPED:
             self.shared.warn(unstepped(UNSTEPPED))
         if self.shared.due:
@@ -200,7 +203,7 @@ class StepObserver(TrainingThread):
         else:
             self.observers.call(OBJECTIVES, self._add_roots, (root,), None)
         self.observers.call(BATCHES, self.shared.batches.on_backward)
-        self.seen.calls, self._pending = self._pending, []
+        self.seen.calls, self.pending = self.pending, []
         return self
 
     def after_backward(self) -> None:
@@ -209,14 +212,14 @@ class StepObserver(TrainingThread):
 
     def _losses(self) -> list[LossCall]:
         """The losses that may be behind a backward of this thread."""
-        if self._pending:
-            return self._pending
+        if self.pending:
+            return self.pending
         # Replicas of a model compute their losses in threads of their own, which have no backward.
         for other in self._threads.others():
             if not other.backwards:
-                self._pending += other._pending
-                other._pending = []
-        return self._pending
+                self.pending += other.pending
+                other.pending = []
+        return self.pending
 
     def _add_roots(self, roots: Sequence[Any], gradients: Any) -> None:
         values = list(gradients) if isinstance(gradients, tuple | list) else [gradients]
@@ -273,15 +276,15 @@ class StepObserver(TrainingThread):
         """What is differentiated now, or will be, is no evaluation's loss."""
         # A backward may run in another thread than the forward pass; nodes of two threads may look alike.
         others = [other for other in self._threads.others() if other.undecided.calls]
-        others = [] if others and leading_to([*self.undecided.calls, *self._pending], roots) else others
-        training = self.undecided.training(self._pending, roots, self.mode(roots, reached))
+        others = [] if others and leading_to([*self.undecided.calls, *self.pending], roots) else others
+        training = self.undecided.training(self.pending, roots, self.mode(roots, reached))
         if training:
             self.evaluations.refute()
         for other in others:
             if other.undecided.caused(roots):
                 training += other.undecided.leave()
                 other.evaluations.refute()
-        self._pending = [*training, *self._pending][-_PENDING:]
+        self.pending = [*training, *self.pending][-_PENDING:]
 
     @property
     def evaluating(self) -> bool:
@@ -308,9 +311,9 @@ class StepObserver(TrainingThread):
 
         An optimizer that steps right after another one, with no backward between, shares its losses.
         """
-        if not self.seen.roots and self._pending:
+        if not self.seen.roots and self.pending:
             # torch.autograd.grad leaves no backward root: the losses before the step are all there is.
-            self.seen.calls, self._pending = self._pending, []
+            self.seen.calls, self.pending = self.pending, []
         if not self.seen:
             self._adopt(number)
         if self.seen:
@@ -345,7 +348,7 @@ class StepObserver(TrainingThread):
 
     def forget(self) -> None:
         """Drop what a closure's further calls left behind: a line search, not the next step."""
-        self.seen, self._pending, self.clips.calls = StepObservation(), [], []
+        self.seen, self.pending, self.clips.calls = StepObservation(), [], []
 
 
 def is_plain(between: StepObserver, roots: Sequence[Any], gradients: Any) -> bool:
@@ -353,7 +356,7 @@ def is_plain(between: StepObserver, roots: Sequence[Any], gradients: Any) -> boo
 
     Nothing is due then, nothing is trained by hand, and no evaluation, scaler or second optimizer is about.
     """
-    shared, seen, pending = between.shared, between.seen, between._pending
+    shared, seen, pending = between.shared, between.seen, between.pending
     return (
         not shared.due
         and gradients is None

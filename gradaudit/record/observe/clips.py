@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -24,11 +24,24 @@ class Clip:
     clipped: torch.Tensor | None = None  # by value: the share of elements changed
 
 
+class Clipping(NamedTuple):
+    """The one call of a step that clips by the norm, and does so in each step."""
+
+    clip: Clip
+    tensors: int
+    threshold: float
+    whole: bool  # they are those of the optimizer
+
+
 class Clips:
     """The calls of clipping functions since the last step."""
 
     def __init__(self) -> None:
         self.calls: list[Clip] = []
+
+    def again(self, one: Clipping, norm: Any) -> None:
+        """The call of the last step was made once more, with this norm."""
+        self.calls.append(replace(one.clip, norm=torch.as_tensor(norm)))
 
     def on_clip(
         self, kind: int, parameters: Sequence[torch.Tensor], threshold: Any, total: Any, norm_type: Any = 2.0

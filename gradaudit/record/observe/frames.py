@@ -36,6 +36,17 @@ def wrapper_frame() -> Any:
     return None
 
 
+def frames_of_wrappers() -> list[Any]:
+    """The frames of all wrappers on the stack, the innermost first."""
+    found: list[Any] = []
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "wrapper" and frame.f_code.co_filename.endswith("optimizer.py"):
+            found.append(frame)
+        frame = frame.f_back
+    return found
+
+
 def is_on_stack(identity: int) -> bool:
     """Whether the frame with this identity is still running."""
     frame: Any = sys._getframe(1)

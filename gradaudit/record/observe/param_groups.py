@@ -1,7 +1,8 @@
 """The options of an optimizer's parameter groups, as numbers."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 
@@ -23,6 +24,36 @@ def momentum(group: dict[str, Any]) -> float:
     """A group's momentum, or its first beta."""
     betas = group.get("betas")
     return number(betas[0] if isinstance(betas, tuple | list) and betas else group.get("momentum", 0.0))
+
+
+class Settings(NamedTuple):
+    """The options of an optimizer's groups: as they were found, and what the table `steps` has of them."""
+
+    options: list[tuple[Any, ...]]
+    rates: list[float]
+    decays: list[float]
+    momenta: list[float]
+
+
+_OPTIONS = ("lr", "weight_decay", "betas", "momentum")
+
+
+def settings_of(groups: Sequence[dict[str, Any]]) -> Settings:
+    """The options of an optimizer's groups."""
+    return Settings(
+        [tuple(map(group.get, _OPTIONS)) for group in groups],
+        [number(group.get("lr")) for group in groups],
+        [number(group.get("weight_decay", 0.0)) for group in groups],
+        [momentum(group) for group in groups],
+    )
+
+
+def unchanged(group: dict[str, Any], known: tuple[Any, ...]) -> bool:
+    """Whether the options of a group are those `known`; what can be changed in place never is."""
+    rate, decay, betas, momentum = known
+    fixed = type(rate) is float and type(betas) is not list
+    same = group.get("lr") is rate and group.get("weight_decay") is decay
+    return fixed and same and group.get("betas") is betas and group.get("momentum") is momentum
 
 
 def facts_of(index: int, optimizer: OptimizerLike) -> OptimizerFacts:

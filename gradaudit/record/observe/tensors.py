@@ -91,7 +91,7 @@ class TensorTable:
     def __init__(self, observers: Observers, models: Sequence[nn.Module] = ()) -> None:
         self.observers = observers
         self.roots: list[weakref.ref[nn.Module]] = [weakref.ref(model) for model in models]
-        self._way: list[weakref.ref[nn.Module]] = []  # to a module that was in training mode when last looked
+        self.way: list[weakref.ref[nn.Module]] = []  # to a module that was in training mode when last looked
         self.facts: list[TensorFacts] = []
         self.modules: list[ModuleFacts] = []
         self.optimizers: list[OptimizerFacts] = []
@@ -122,17 +122,17 @@ class TensorTable:
             roots = holding(reached, self.living_roots())
             return int(any(in_training(unwrap(root)) for root in roots)) if roots else -1
         # Asked several times a step: as a rule the flags that told it last still tell it.
-        for reference in self._way:
+        for reference in self.way:
             module = reference()
             if module is None or not module.training:
-                self._way = []
+                self.way = []
                 break
-        if self._way:
+        if self.way:
             return 1
         for root in self.living_roots():
             way = way_to_training(unwrap(root))
             if way:
-                self._way = [weakref.ref(module) for module in way]
+                self.way = [weakref.ref(module) for module in way]
                 return 1
         return 0 if self.living_roots() else -1
 

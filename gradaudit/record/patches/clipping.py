@@ -47,8 +47,8 @@ def _watched(original: Callable[..., Any], kind: int, threshold_name: str) -> Ca
             raise
         if kind == BY_NORM and isinstance(tensors, list | tuple):
             norm_type = args[1] if len(args) > 1 else kwargs.get("norm_type", 2.0)
-            session.guarded(hooks.after_norm_clip, kind, tensors, threshold, result, norm_type)
-        if isinstance(tensors, list | tuple):
+            session.after_norm_clip(kind, tensors, threshold, result, norm_type)
+        elif isinstance(tensors, list | tuple):
             session.guarded(hooks.on_clip_by_hand, tensors)
         return result
 

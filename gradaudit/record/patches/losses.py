@@ -49,7 +49,7 @@ def _watched_loss(name: str, original: Callable[..., Any]) -> Callable[..., Any]
                 session.guarded_call(LOSSES, functional.note_loss, name, result, bind, args, kwargs)
         elif seen:
             observed.calls = before + 1
-            session.guarded(hooks.on_loss, name, result, bind, args, kwargs)
+            session.on_loss(name, result, bind, args, kwargs)
         return result
 
     return scriptable(loss, original)
@@ -63,7 +63,7 @@ def _watched_backward(original: Callable[..., Any]) -> Callable[..., Any]:
             # Reentrant checkpointing calls backward inside backward: its roots are not losses.
             return original(tensors, grad_tensors, *args, **kwargs)
         roots = list(tensors) if isinstance(tensors, tuple | list) else [tensors]
-        between = session.guarded(hooks.on_backward, roots, grad_tensors, True)
+        between = session.on_backward(roots, grad_tensors)
         try:
             result = original(tensors, grad_tensors, *args, **kwargs)
         except BaseException as error:

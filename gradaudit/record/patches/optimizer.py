@@ -81,7 +81,7 @@ def _arming(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _before(optimizer: Any, args: Any, kwargs: Any) -> Any:
     closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-    if not session.guarded(hooks.before_step, optimizer, closure):
+    if not session.before_step(optimizer, closure):
         return None
     given = session.guarded_call(CLOSURES, _with_watched, closure, optimizer, args, kwargs)
     if given is None:
@@ -113,4 +113,4 @@ def _watched(closure: Callable[[], Any], optimizer: Any) -> Callable[[], Any]:
 
 
 def _after(optimizer: Any, args: Any, kwargs: Any) -> None:
-    session.guarded(hooks.after_step, optimizer)
+    session.after_step(optimizer)

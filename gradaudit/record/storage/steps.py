@@ -74,14 +74,16 @@ class WriteBatch:
         call = self.observers.call
         rows = [_finish(step, self.observers) for step in self.steps]
         evaluations = call(EVALUATION_LOSSES, _evaluations, self.evaluations, default=[])
+        # Of most steps there is a row of `steps` and nothing else.
+        more = [step for step in self.steps if step.row.recorded or step.tensors is not None or step.operations]
         return {
             "steps": {column.name: [*map(attrgetter(column.name), rows)] for column in STEPS.columns},
             "evaluations": _columns(EVALUATIONS, evaluations),
             "tensors": call(GRADIENT_STATISTICS, _tensor_columns, self.steps, default=None) or _columns(TENSORS, []),
-            "histograms": _columns(HISTOGRAMS, call(HISTOGRAM_COUNTS, _flat, _histograms, self.steps, default=[])),
-            "rows": _columns(ROWS, call(EMBEDDING_ROWS, _flat, _snapshots, self.steps, default=[])),
-            "modules": _columns(MODULES, call(LOSS_INPUTS, _flat, _sampled, self.steps, default=[])),
-            "operations": _columns(OPERATIONS, call(OPERATION_TRACE, _flat, _operations, self.steps, default=[])),
+            "histograms": _columns(HISTOGRAMS, call(HISTOGRAM_COUNTS, _flat, _histograms, more, default=[])),
+            "rows": _columns(ROWS, call(EMBEDDING_ROWS, _flat, _snapshots, more, default=[])),
+            "modules": _columns(MODULES, call(LOSS_INPUTS, _flat, _sampled, more, default=[])),
+            "operations": _columns(OPERATIONS, call(OPERATION_TRACE, _flat, _operations, more, default=[])),
             "events": _columns(EVENTS, self.events),
         }
 

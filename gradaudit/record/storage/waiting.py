@@ -19,7 +19,7 @@ from gradaudit.record.storage.steps import WriteBatch, drop
 from gradaudit.record.storage.writer import Writer
 
 HAND_OVER_STEPS = 32  # with statistics
-HAND_OVER_MOST = 128  # with or without: a row of losses is small, and handing it over costs more than it does
+HAND_OVER_MOST = 512  # with or without: a row of losses is small, and handing it over costs more than it does
 HAND_OVER_SECONDS = 1.0
 MOST_WAITING = 10_000  # steps whose losses are kept while the disk is behind
 LOCK_SECONDS = 0.2  # waited for a hook at work, by the writer's thread
@@ -29,13 +29,19 @@ class Waiting:
     """Steps, evaluation passes and events that are not handed over yet."""
 
     def __init__(
-        self, gathered: Gathered, threads: PerThread[StepObserver], meter: Meter, event: Callable[[str, str], None]
+        self,
+        gathered: Gathered,
+        threads: PerThread[StepObserver],
+        meter: Meter,
+        event: Callable[[str, str], None],
+        drain: Callable[[], Any] = lambda: None,
     ) -> None:
         self.lock = threading.RLock()  # of the whole recording: everything that the writer's thread takes over
         # Of the events alone: the writer's thread notes its faults while `lock` is held by who waits for it to end.
         self._noting = threading.Lock()
         self.gathered, self.meter = gathered, meter
         self._threads = threads
+        self._drain = drain  # brings the steady steps that were made
         self._event = event  # makes one, which comes back to `note`
         self.steps: list[StepRecord] = []
         self.events: list[dict[str, Any]] = []
@@ -82,6 +88,7 @@ class Waiting:
         if not self.lock.acquire(timeout=LOCK_SECONDS):
             return None
         try:
+            self._drain()
             resting = self.gathered.observers.call(EVALUATION_LOSSES, self._resting, default=[])
             # What was given meanwhile comes first.
             if time.perf_counter() - self._given < HAND_OVER_SECONDS or not writer.idle():

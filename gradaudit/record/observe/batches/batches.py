@@ -46,6 +46,8 @@ class Batches:
         self._own: Source | None = None  # batches that the script makes itself
         self._local = threading.local()
         self._hasher: Hasher | None = None
+        self.turned = 0  # how often another pass than the last one yielded a batch
+        self._trained: Source | None = None  # of the last backward
         self.watching = True  # the losses before the coming backward are looked at
 
     def _here(self) -> _Here:
@@ -99,7 +101,10 @@ class Batches:
         going = self._going(iterator)
         if going is None:
             return False
-        self._here().going = going
+        here = self._here()
+        if here.going is not going:
+            here.going = going
+            self.turned += 1
         return going.next_is_due()
 
     def over(self, iterator: Any) -> None:
@@ -168,7 +173,18 @@ class Batches:
         if source.trained >= source.turn:
             source.turn = due_after(source.trained)
         source.trained += 1
+        self._trained = source
         self.watching = source.trained >= source.turn
+
+    def left(self) -> int:
+        """How many further backwards of the same source leave nothing to look at."""
+        source = self._trained
+        return 1 << 30 if source is None or not self.enabled else max(0, source.turn - source.trained - 1)
+
+    def passed(self, count: int) -> None:
+        """So many backwards of the same source were made."""
+        if self._trained is not None and self.enabled:
+            self._trained.trained += count
 
     def facts(self) -> list[LoaderFacts]:
         """What goes into run.json; called by the writer's thread."""

@@ -27,7 +27,7 @@ from gradaudit.record.observe.loss.labels import (
     with_labels,
 )
 from gradaudit.record.observe.loss.last_operation import last_operation
-from gradaudit.record.observe.loss.repeated import Repeated, again, note
+from gradaudit.record.observe.loss.repeated import Repeated, note
 from gradaudit.record.observe.loss.targets import sides
 from gradaudit.record.observers import ACTIVATIONS_BEFORE_LOSSES, LABEL_COUNTS, Observers
 from gradaudit.schema import LossFacts
@@ -68,6 +68,7 @@ class LossRegistry:
     data: bool = True  # whether what the targets are is kept
     looks: int = _LOOKS  # further ones for a loss that the script writes out itself
     repeated: dict[str, Repeated] = field(default_factory=dict)  # by function: how it was called last
+    latest: str = ""  # the function of the last call in training
 
     def observe(
         self,
@@ -117,10 +118,11 @@ class LossRegistry:
 
         Of a loss that has ignored targets each call is looked at: its mean is one over the others.
         """
-        found = again(self.repeated, name, result, args, kwargs)
-        if found is None:
+        like = self.repeated.get(name)
+        found = like.read(result, args, kwargs) if like is not None else None
+        if like is None or found is None:
             return None
-        kind, mean, targets, batch = found
+        self.latest, kind, (mean, targets, batch) = name, like.kind, found
         self.observed += 1
         if kind.calls >= 0:
             kind.calls += 1
@@ -130,6 +132,7 @@ class LossRegistry:
         """Remember how a call was made that was looked at, in training."""
         kind = next((kind for kind in self.kinds.values() if kind.facts.id == seen.loss), None)
         if kind is not None:
+            self.latest = name
             note(self.repeated, name, kind, seen, args, kwargs)
 
     def sample(self, loss: int, call: dict[str, Any]) -> Sample | None:

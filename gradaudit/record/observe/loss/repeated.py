@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradaudit.record.measure.host_loss import value_of
+from gradaudit.record.internals import tracing
 from gradaudit.record.observe.loss.labels import CLASSIFICATION, Kind
 
 if TYPE_CHECKING:
     from gradaudit.record.observe.loss.losses import LossCall
 
 # Calls that are only read between two looks; coprime, so that no period of the training hides from the looks.
-_APART = (11, 13, 17, 19)
+_APART = (23, 29, 31, 37)
 _LISTED = 1000  # elements of a tensor among the options that may be held
 _COUNTED = 64  # calls on a device without an ignored target, after which none is expected
 _MISSING = object()
@@ -33,9 +33,28 @@ class Repeated:
     named: dict[str, Any]
     dimensions: int
     classes: int  # 0: the targets have the shape of the predictions
+    of_each: int  # elements of a prediction for one target
     dtype: torch.dtype
     left: int  # calls until the next look
     turn: int = 0
+
+    def read(self, result: Any, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, int, int] | None:
+        """(mean loss, targets, batch size) of a call in training like that one; None where it has to be looked at."""
+        if self.left <= 0 or type(result) is not torch.Tensor or not result.requires_grad or len(args) < 2:
+            return None
+        input, target = args[0], args[1]
+        if type(input) is not torch.Tensor or type(target) is not torch.Tensor or result.numel() != 1:
+            return None
+        if result.is_meta or tracing() or not self.fits(input, target, args[2:], named):
+            return None
+        self.left -= 1
+        # Of a device a copy, since the script may change it in place.
+        value: Any = result.item() if result.is_cpu else result.detach().clone()
+        facts = self.kind.facts
+        targets = target.numel() if self.classes and not facts.soft_targets else input.numel() // self.of_each
+        if facts.reduction == "sum":
+            value = value / targets if targets else float("nan")
+        return value, targets, int(input.shape[0])
 
     def fits(self, input: torch.Tensor, target: torch.Tensor, options: Sequence[Any], named: dict[str, Any]) -> bool:
         """Whether a call is like that one: the same options, and tensors that differ in their sizes at most."""
@@ -72,31 +91,8 @@ def note(
     turn = before.turn + 1 if before is not None else 0
     classes = facts.classes if name in CLASSIFICATION else 0
     left = _APART[turn % len(_APART)]
-    known[name] = Repeated(kind, args[2:], named, input.ndim, classes, target.dtype, left, turn)
-
-
-def again(known: dict[str, Repeated], name: str, result: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    """(kind, mean loss, targets, batch size) of a call like the one before; None where it has to be looked at."""
-    last = known.get(name)
-    if last is None or last.left <= 0 or type(result) is not torch.Tensor or not result.requires_grad or len(args) < 2:
-        return None
-    last.left -= 1
-    input, target = args[0], args[1]
-    if type(input) is not torch.Tensor or type(target) is not torch.Tensor:
-        return None
-    if not last.fits(input, target, args[2:], named):
-        return None
-    value: Any = value_of(result)
-    if value is None:
-        if result.is_meta:
-            return None
-        value = result.detach().clone()  # the script may change it in place
-    facts = last.kind.facts
-    of_each = last.classes if facts.soft_targets else 1
-    targets = target.numel() if last.classes and not facts.soft_targets else input.numel() // max(1, of_each)
-    if facts.reduction == "sum":
-        value = value / targets if targets else float("nan")
-    return last.kind, value, targets, int(input.shape[0])
+    of_each = max(1, facts.classes) if facts.soft_targets else 1
+    known[name] = Repeated(kind, args[2:], named, input.ndim, classes, of_each, target.dtype, left, turn)
 
 
 def _ignoring(kind: Kind, call: "LossCall") -> bool:

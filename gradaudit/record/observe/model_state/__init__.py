@@ -35,6 +35,10 @@ class ModelState:
         """Whether anything is looked at before the step that is about to be made."""
         return self.steps > self._next or self._watched.going
 
+    def due_before(self, steps: int) -> bool:
+        """Whether something is looked at before so many steps of all are made."""
+        return steps > self._next or self._watched.going
+
     def on_step(self, table: TensorTable, step: int) -> None:
         """Step number `step` of all is about to be made."""
         self.steps = step + 1

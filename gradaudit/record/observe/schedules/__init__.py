@@ -44,6 +44,18 @@ class Schedules:
         if self.lives.total in _LIST_LOOKS and alone and not table.sharded():
             self.unregistered.look()
 
+    def due_in(self, ahead: int) -> bool:
+        """Whether something is looked at, so many steps ahead of the same optimizer."""
+        one, total = self.lives.latest(), self.lives.total + ahead
+        if one is None or total in _LIST_LOOKS or self.memory.due_at(total):
+            return True
+        return one.steps + ahead in _LOOKS or one.of.steps + ahead in _LOOKS
+
+    def passed(self, count: int) -> None:
+        """So many steps of the same optimizer were made."""
+        self.lives.passed(count)
+        self.memory.passed(self.lives.total)
+
     def after_step(self, optimizer: Any) -> None:
         """The step is made."""
         self.lives.after_step(optimizer)

@@ -84,6 +84,20 @@ class Lives:
         self.total += 1
         return one
 
+    def latest(self) -> One | None:
+        """The optimizer that stepped last."""
+        return self._last[1] if self._last is not None else None
+
+    def passed(self, count: int) -> None:
+        """The optimizer that stepped last made so many steps more."""
+        one = self.latest()
+        if one is not None:
+            one.steps += count
+            one.of.steps += count
+            self.total += count
+            first = one.of.first() if one.of.first is not None else None
+            one.of.version = version_of(first) if first is not None else one.of.version
+
     def _add(self, optimizer: Any, number: int) -> One:
         same = self._same.get(number)
         first = next((one for group in optimizer.param_groups for one in group["params"]), None)

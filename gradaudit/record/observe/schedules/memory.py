@@ -41,6 +41,14 @@ class Memory:
         """Whether the graph of a backward that begins now is marked."""
         return self._step + 1 >= self.due
 
+    def due_at(self, step: int) -> bool:
+        """Whether a sample may be taken before this step, or the graph before it is marked."""
+        return step + 1 >= self.due or not step & 63
+
+    def passed(self, step: int) -> None:
+        """Steps up to this one were made."""
+        self._step = step
+
     def before_step(self, step: int) -> None:
         """The step `step`, counted from 1, begins."""
         self._step = step
