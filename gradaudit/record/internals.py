@@ -73,6 +73,10 @@ TORCH = (
         "nothing recorded; a TorchDispatchMode of the script sees the operations of the recorder",
     ),
     Internal(
+        "_len_torch_function_stack", "torch._C", ("steady/hot.py",),
+        "nothing recorded; a TorchFunctionMode of the script sees the reading of a loss",
+    ),
+    Internal(
         "_get_dispatch_stack_at", "torch._C", ("observe/operations.py",),
         "with --closely: whether the trace is still open; it is opened once",
     ),

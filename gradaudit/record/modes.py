@@ -8,22 +8,20 @@ import torch
 
 from gradaudit.record.internals import private
 
-# `unseen` in parts, for the guard of every hook: how many dispatch modes are open, and what to open then or else.
-modes_open: Any = private(torch._C, "_len_torch_dispatch_stack") or int
-no_functions: Any = getattr(torch._C, "DisableTorchFunction", contextlib.nullcontext)
+modes_open: Any = private(torch._C, "_len_torch_dispatch_stack") or int  # how many dispatch modes are open
+_no_functions: Any = getattr(torch._C, "DisableTorchFunction", contextlib.nullcontext)
 
 
 def unseen() -> Any:
     """While open, the operations of this thread reach no TorchFunctionMode, no TorchDispatchMode and no subclass."""
-    return below_modes() if modes_open() else no_functions()
+    return _below_all_modes() if modes_open() else _no_functions()
 
 
 @contextlib.contextmanager
-def below_modes() -> Any:
-    """`unseen` where dispatch modes are open."""
+def _below_all_modes() -> Any:
     pop = private(sys.modules.get("torch.utils._python_dispatch"), "_pop_mode_temporarily")
     with contextlib.ExitStack() as stack:
         while pop is not None and modes_open():
             stack.enter_context(pop())
-        stack.enter_context(no_functions())
+        stack.enter_context(_no_functions())
         yield

@@ -110,8 +110,7 @@ class Recording:
         if not self.takes(optimizer) or (between.step is not None and self._inside_a_step(between)):
             return False
         between.hooked += 1
-        if self.by_hand.watched:
-            self.observers.call(BY_HAND, self.by_hand.on_step, optimizer)
+        self.observers.call(BY_HAND, self.by_hand.on_step, optimizer)
         between.step = OpenStep(id(wrapper_frame()), weakref.ref(optimizer), closure=callable(closure))
         if not callable(closure):
             self._snapshot(optimizer, between.step, between)
@@ -222,7 +221,7 @@ class Recording:
     def sample_next(self, ahead: int = 0) -> Sequence[tuple[int, Sample]]:
         """Decide what is sampled of the coming step, or of the one `ahead`; the samples since the last one."""
         steps = [count + ahead for each, count in self.counts.items() if self.due(each, count + ahead)]
-        self.gathered.sample_next(bool(steps))
+        self.gathered.sample_next(bool(steps) or not self.counts)
         if not self.activations.enabled:
             return _NONE
         on_grid = bool(steps) and (self.global_step + ahead) % EVERY == 0
@@ -263,14 +262,6 @@ class Recording:
         if due:
             self.flush()
 
-    def keep(self, record: StepRecord) -> bool:
-        """Count a steady step, whose record waits for the writer; True when it is time to hand over."""
-        row = record.row
-        self.counts[row.optimizer] = row.step + 1
-        self.global_step += 1
-        self.cadences[row.optimizer].note(row.step, False, self.meter.of_step(0.0), row.seconds)
-        return self.waiting.add(record)
-
     def event(self, kind: str, message: str, once: bool = False) -> None:
         """Note something about the recording itself; `once`, however often it happens."""
         if once and kind in self._said:
@@ -287,9 +278,12 @@ class Recording:
             raise NotWrittenError from self.files.writer.error
         self.waiting.flush(self.files.writer, wait)
 
-    def catch_up(self) -> None:
-        """A hook is about to look at what steady steps left: have them counted. Under the lock."""
-        if leave(self):
+    def catch_up(self, beside: bool) -> None:
+        """A hook is about to look at what steady steps left: have them counted. Under the lock.
+
+        One that is called `beside` the steps does not end them.
+        """
+        if drain(self) if beside and self.steady.between_steps() else leave(self):
             self.flush()
 
     def overdue(self) -> WriteBatch | None:

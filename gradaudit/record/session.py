@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from gradaudit.record import hooks, idle
-from gradaudit.record.hook_observers import OBSERVERS, Bind
+from gradaudit.record.hook_observers import OBSERVERS
 from gradaudit.record.last_line import last_line
 from gradaudit.record.milestones import Milestones
-from gradaudit.record.modes import below_modes, modes_open, no_functions, unseen
+from gradaudit.record.modes import unseen
 from gradaudit.record.module_hooks import ModuleHooks
 from gradaudit.record.observe.evaluation.splits import forget as forget_places
 from gradaudit.record.observers import NotWrittenError, from_a_signal, reason_of
@@ -90,9 +90,9 @@ def guarded(hook: Callable[Concatenate[Recording, P], R], *arguments: P.args, **
             # What is enqueued now runs whenever the graph is replayed.
             recording.event("captured", CAPTURED, once=True)
             return None
-        with below_modes() if modes_open() else no_functions():
+        with unseen():
             if recording.steady.at >= 0 or recording.steady.made:
-                recording.catch_up()
+                recording.catch_up(beside=hook is hooks.on_scheduler_step)
             if _before is not None:
                 _note_milestone(_before, recording, hook, arguments)
             return hook(recording, *arguments, **keywords)
@@ -110,64 +110,6 @@ def guarded(hook: Callable[Concatenate[Recording, P], R], *arguments: P.args, **
             recording.close_look.arrange(recording.between.updating())
         recording.meter.spent += time.perf_counter() - started
         recording.lock.release()
-
-
-def on_loss(name: str, result: Any, bind: Bind, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """A loss function returned; quickly, where it is that of the steps before."""
-    recording = _current
-    if recording is None or not _steadily(recording, recording.steady.loss, name, result, args, kwargs):
-        guarded(hooks.on_loss, name, result, bind, args, kwargs)
-
-
-def on_backward(roots: Sequence[Any], gradients: Any) -> Any:
-    """`torch.autograd.backward` is called; returns what is told when it is over."""
-    recording = _current
-    if recording is None:
-        return None
-    if gradients is None and len(roots) == 1 and _steadily(recording, recording.steady.backward, roots[0]):
-        return recording.steady.between
-    return guarded(hooks.on_backward, roots, gradients, True)
-
-
-def after_norm_clip(kind: int, tensors: Sequence[Any], threshold: Any, norm: Any, norm_type: Any) -> None:
-    """clip_grad_norm_ returned `norm`."""
-    recording = _current
-    if recording is None or _steadily(recording, recording.steady.clip, tensors, threshold, norm, norm_type):
-        return
-    guarded(hooks.after_norm_clip, kind, tensors, threshold, norm, norm_type)
-    guarded(hooks.on_clip_by_hand, tensors)
-
-
-def before_step(optimizer: Any, closure: Any) -> Any:
-    """The optimizer is about to step; whether its closure has to be watched."""
-    recording = _current
-    if recording is None or (closure is None and _steadily(recording, recording.steady.step, optimizer)):
-        return None
-    return guarded(hooks.before_step, optimizer, closure)
-
-
-def after_step(optimizer: Any) -> None:
-    """The optimizer has stepped."""
-    recording = _current
-    if recording is None or not _steadily(recording, recording.steady.stepped, optimizer):
-        guarded(hooks.after_step, optimizer)
-
-
-def _steadily(recording: Recording, look: Callable[P, bool], *arguments: P.args, **keywords: P.kwargs) -> bool:
-    """Whether a look of a steady step sufficed; a fault in one is the end of them, and the hooks go on."""
-    steady = recording.steady
-    if steady.at < 0:
-        return False
-    started = time.perf_counter()
-    try:
-        return look(*arguments, **keywords)
-    except Exception as error:
-        if from_a_signal(error):
-            raise
-        steady.broken = True
-        return False
-    finally:
-        recording.meter.spent += time.perf_counter() - started
 
 
 def _note_milestone(milestones: Milestones, recording: Recording, hook: object, arguments: tuple[Any, ...]) -> None:

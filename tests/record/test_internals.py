@@ -21,7 +21,7 @@ from tests.thin import thin
 ROOM = Path(internals.__file__).parent
 NAMES = {internal.name for internal in INTERNALS}
 # Of Python: named tuples, imports, and the end of a process.
-PYTHONS = {"_fields", "_replace", "_LazyModule", "_bootstrap", "_initializing", "_loader", "_exit"}
+PYTHONS = {"_fields", "_replace", "_LazyModule", "_bootstrap", "_initializing", "_loader", "_exit", "_get_running_loop"}
 # Made by a process group or by torch.jit: test_distributed.py and test_compilation.py see whether they work.
 ELSEWHERE = {
     "_handle", "_params", "_shapes", "_fsdp_wrapped_module", "__original_fn", "__script_if_tracing_wrapper",
@@ -109,6 +109,7 @@ def holder(name):
     return {
         "_scale": torch.amp.GradScaler("cpu"),
         "_get_dispatch_stack_at": torch._C,
+        "_len_torch_function_stack": torch._C,
         "_pop_mode": import_module("torch.utils._python_dispatch"),
         "_push_mode": import_module("torch.utils._python_dispatch"),
         "_current_autograd_node": torch._C,

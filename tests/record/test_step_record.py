@@ -20,10 +20,4 @@ def test_what_nobody_looked_at_is_unknown():
     assert (row.loss, row.training, row.stale) == (-1, -1, -1)
     assert (row.targets, row.ignored_targets, row.clip_kind, row.micro_steps, row.batch_size) == (0, 0, 0, 0, 0)
     assert (row.skipped, row.recorded, row.weight_checksum) == (False, False, 0)
-    assert row.learning_rate == row.weight_decay == row.momentum == []
-
-
-def test_rows_share_no_list():
-    first, second = (StepRow(optimizer=0, step=step, global_step=step, time=0.0, seconds=0.0) for step in range(2))
-    first.learning_rate.append(0.1)
-    assert second.learning_rate == []
+    assert row.learning_rate == row.weight_decay == row.momentum == ()

@@ -30,7 +30,7 @@ CALLED = {"_before", "_after", "_registered", "__call__", "on_call", "call", "gr
 # What a wrapper calls outside of the session: the script's own functions and arguments ...
 THEIRS = {"original", "closure", "compiled", "func", "plain", "inner", "kwargs.get", "kwargs.values"}
 # ... the session, which keeps every fault ...
-SESSION = {"guard", "self.guard", "session"}
+SESSION = {"guard", "self.guard", "session", "every_step"}
 # ... and what is one look at an object or at a state of torch, or was tried by `test_a_fault...` below.
 LOOKS = {
     "BaseException", "callable", "float", "getattr", "int", "isinstance", "len", "list", "type",

@@ -32,8 +32,9 @@ from gradaudit.record.observe.loss.losses import LossCall
 from gradaudit.record.observe.loss.seen import StepObservation, behind, leading_to, written_out
 from gradaudit.record.observe.loss.undecided import Undecided
 from gradaudit.record.observe.model_state import MODEL_STATE
-from gradaudit.record.observe.optimizers import OptimizerLike, several_known
+from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observe.outputs import OUTPUTS
+from gradaudit.record.observe.plain import is_plain, plain_backward
 from gradaudit.record.observe.threads import PerThread, leaves
 from gradaudit.record.observe.training_thread import TrainingThread
 from gradaudit.record.observe.unstepped import UNSTEPPED, unstepped
@@ -156,7 +157,8 @@ class StepObserver(TrainingThread):
         """
         self.plain = accumulates and is_plain(self, roots, gradients)
         if self.plain:
-            return self._plain_backward(roots[0])
+            plain_backward(self, roots[0])
+            return self
         call = self.observers.call
         self.backwards += 1
         self.shared.training.add(threading.get_ident())
@@ -172,7 +174,7 @@ class StepObserver(TrainingThread):
         if self.shared.model_state.active.pending:
             call(MODEL_STATE, self.shared.model_state.on_backward)
         call(CLEARED, look_for_cleared, self, accumulates)
-        call(OBJECTIVES, self._add_roots, roots, gradients)
+        call(OBJECTIVES, self.add_roots, roots, gradients)
         graph, size = self.shared.graph, self.pending[-1].batch_size if self.pending else 0
         if graph.wants(self.shared.after_step + 1, size):
             call(GRAPH, graph.look, self, roots, size)
@@ -186,24 +188,6 @@ class StepObserver(TrainingThread):
         if self.shared.due:
             call(STALE_GRADIENTS, look_for_stale, self)
         self.running = True
-        return self
-
-    def _plain_backward(self, root: torch.Tensor) -> "StepObserver":
-        """The backward of nearly every step: what is left to do of `on_backward`."""
-        self.backwards += 1
-        self.running = True
-        self.leaves, self.gradients.wanted = None, False
-        if self.gradients.before:
-            self.gradients.before = {}
-        self.undecided.expects = self.observers.call(EVALUATION_LOSSES, self.table.training) != 0
-        value = value_of(root) if type(root) is torch.Tensor else None
-        if value is not None:
-            self.seen.backwards = 1
-            self.seen.roots.append((value, None))
-        else:
-            self.observers.call(OBJECTIVES, self._add_roots, (root,), None)
-        self.observers.call(BATCHES, self.shared.batches.on_backward)
-        self.seen.calls, self.pending = self.pending, []
         return self
 
     def after_backward(self) -> None:
@@ -221,7 +205,8 @@ class StepObserver(TrainingThread):
                 other.pending = []
         return self.pending
 
-    def _add_roots(self, roots: Sequence[Any], gradients: Any) -> None:
+    def add_roots(self, roots: Sequence[Any], gradients: Any) -> None:
+        """Keep the values of the roots of a backward, with the AMP scale that they carry."""
         values = list(gradients) if isinstance(gradients, tuple | list) else [gradients]
         for index, root in enumerate(roots):
             if not isinstance(root, torch.Tensor) or not losses.has_value(root):
@@ -349,28 +334,3 @@ class StepObserver(TrainingThread):
     def forget(self) -> None:
         """Drop what a closure's further calls left behind: a line search, not the next step."""
         self.seen, self.pending, self.clips.calls = StepObservation(), [], []
-
-
-def is_plain(between: StepObserver, roots: Sequence[Any], gradients: Any) -> bool:
-    """Whether a backward needs no look: one known loss, differentiated once a step by the only thread that trains.
-
-    Nothing is due then, nothing is trained by hand, and no evaluation, scaler or second optimizer is about.
-    """
-    shared, seen, pending = between.shared, between.seen, between.pending
-    return (
-        not shared.due
-        and gradients is None
-        and len(roots) == 1
-        and len(pending) == 1
-        and not between.by_hand
-        and not seen.backwards
-        and not (seen.calls or seen.roots or seen.marks or seen.given)
-        and between._scale is None
-        and between.backwards > 0
-        and shared.after_step >= 0
-        and len(shared.training) == 1
-        and not between.evaluating
-        and not shared.model_state.active.pending
-        and not several_known()
-        and not shared.graph.wants(shared.after_step + 1, pending[0].batch_size)
-    )

@@ -67,3 +67,10 @@ def facts_of(index: int, optimizer: OptimizerLike) -> OptimizerFacts:
     return OptimizerFacts(
         id=index, optimizer_class=type(optimizer).__name__, groups=len(optimizer.param_groups), defaults=defaults
     )
+
+
+def have_shape(groups: Sequence[dict[str, Any]], shape: tuple[int, ...]) -> bool:
+    """Whether the groups of an optimizer have these numbers of parameters."""
+    if len(groups) == 1 == len(shape):
+        return len(groups[0]["params"]) == shape[0]
+    return tuple([len(group["params"]) for group in groups]) == shape

@@ -20,7 +20,7 @@ from gradaudit.record.measure.stats import ZERO_FRACTION, measure
 from gradaudit.record.observe import param_groups
 from gradaudit.record.observe.naming import describe, find_roots, label_of, unlike, unwrap, walk
 from gradaudit.record.observe.optimizers import OptimizerLike, add
-from gradaudit.record.observe.walking import holding, in_training, steadily, way_to_training
+from gradaudit.record.observe.walking import Way, holding, in_training, lit, steadily, way_to_training
 from gradaudit.record.observers import EMBEDDING_ROWS, NAMES, Observers
 from gradaudit.schema import ModuleFacts, OptimizerFacts, TensorFacts
 
@@ -91,7 +91,7 @@ class TensorTable:
     def __init__(self, observers: Observers, models: Sequence[nn.Module] = ()) -> None:
         self.observers = observers
         self.roots: list[weakref.ref[nn.Module]] = [weakref.ref(model) for model in models]
-        self.way: list[weakref.ref[nn.Module]] = []  # to a module that was in training mode when last looked
+        self.way: Way = []  # to a module that was in training mode when last looked
         self.facts: list[TensorFacts] = []
         self.modules: list[ModuleFacts] = []
         self.optimizers: list[OptimizerFacts] = []
@@ -122,19 +122,9 @@ class TensorTable:
             roots = holding(reached, self.living_roots())
             return int(any(in_training(unwrap(root)) for root in roots)) if roots else -1
         # Asked several times a step: as a rule the flags that told it last still tell it.
-        for reference in self.way:
-            module = reference()
-            if module is None or not module.training:
-                self.way = []
-                break
-        if self.way:
-            return 1
-        for root in self.living_roots():
-            way = way_to_training(unwrap(root))
-            if way:
-                self.way = [weakref.ref(module) for module in way]
-                return 1
-        return 0 if self.living_roots() else -1
+        if not lit(self.way):
+            self.way = next(filter(None, (way_to_training(unwrap(root)) for root in self.living_roots())), [])
+        return 1 if self.way else 0 if self.living_roots() else -1
 
     def sharded(self) -> bool:
         """Whether every rank holds a part of the tensors; else all ranks have the same and rank 0 speaks for them."""
@@ -188,7 +178,7 @@ class TensorTable:
     def unchecked_parameter_set(self, optimizer: OptimizerLike) -> ParameterSet:
         """The set of an optimizer, made if there is none; whether each parameter is still the same is not checked."""
         parameter_set = self.parameter_sets.get(self.number(optimizer))
-        if parameter_set is None or not _has_shape(optimizer.param_groups, parameter_set.shape):
+        if parameter_set is None or not param_groups.have_shape(optimizer.param_groups, parameter_set.shape):
             parameter_set, _ = self.parameter_set(optimizer)
         return parameter_set
 
@@ -321,10 +311,3 @@ class TensorTable:
             )
             for facts in self.facts
         ]
-
-
-def _has_shape(groups: Sequence[dict[str, Any]], shape: tuple[int, ...]) -> bool:
-    """Whether the groups of an optimizer have these numbers of parameters."""
-    if len(groups) == 1 == len(shape):
-        return len(groups[0]["params"]) == shape[0]
-    return tuple([len(group["params"]) for group in groups]) == shape

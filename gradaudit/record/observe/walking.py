@@ -1,5 +1,6 @@
 """Looks at modules that the script, or another thread of it, may be changing."""
 
+import weakref
 from collections.abc import Callable, Sequence, Set
 from typing import Any
 
@@ -9,13 +10,15 @@ from gradaudit.record.internals import private
 
 _TRIES = 5
 
+Way = list[weakref.ref[nn.Module]]
+
 
 def in_training(module: nn.Module) -> bool:
     """Whether a module is in training mode: not where its own flag was left behind on by what wraps a model."""
     return bool(way_to_training(module))
 
 
-def way_to_training(module: nn.Module) -> list[nn.Module]:
+def way_to_training(module: nn.Module) -> Way:
     """The modules, from this one inward, whose flags tell that it is in training mode; empty where it is not."""
     if not module.training:
         return []
@@ -24,9 +27,18 @@ def way_to_training(module: nn.Module) -> list[nn.Module]:
         if _has_parameters(child):
             way = way_to_training(child)
             if way:
-                return [module, *way]
+                return [weakref.ref(module), *way]
             alone = False
-    return [module] if alone else []
+    return [weakref.ref(module)] if alone else []
+
+
+def lit(way: Way) -> bool:
+    """Whether there is a way, and its modules are in training mode still."""
+    for reference in way:
+        module = reference()
+        if module is None or not module.training:
+            return False
+    return bool(way)
 
 
 def _parts_of(module: nn.Module) -> list[nn.Module]:

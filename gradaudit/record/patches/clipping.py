@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.nn import utils
 
-from gradaudit.record import hooks, session
+from gradaudit.record import every_step, hooks, session
 from gradaudit.record.observe.schedules import SCHEDULES
 from gradaudit.record.patches import Patch, leave_out_of, replace
 
@@ -47,7 +47,7 @@ def _watched(original: Callable[..., Any], kind: int, threshold_name: str) -> Ca
             raise
         if kind == BY_NORM and isinstance(tensors, list | tuple):
             norm_type = args[1] if len(args) > 1 else kwargs.get("norm_type", 2.0)
-            session.after_norm_clip(kind, tensors, threshold, result, norm_type)
+            every_step.after_norm_clip(kind, tensors, threshold, result, norm_type)
         elif isinstance(tensors, list | tuple):
             session.guarded(hooks.on_clip_by_hand, tensors)
         return result

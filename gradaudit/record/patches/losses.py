@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from gradaudit.record import hooks, session
+from gradaudit.record import every_step, hooks, session
 from gradaudit.record.compiler import hide_from_compiler
 from gradaudit.record.internals import transformed
 from gradaudit.record.observe.loss.losses import FUNCTIONS, arguments_of
@@ -20,7 +20,8 @@ observed = threading.local()  # calls of loss functions that this thread has sho
 
 def install() -> list[Patch]:
     """Wrap the loss functions and backward."""
-    hide_from_compiler(session.guarded, callees=True)
+    for ours in (session.guarded, every_step.on_loss, every_step.on_backward):
+        hide_from_compiler(ours, callees=True)
     hide_from_compiler(inside_backward, callees=True)
     place = torch.nn.functional
     patches = [replace(place, name, _watched_loss(name, getattr(place, name))) for name in FUNCTIONS]
@@ -49,7 +50,7 @@ def _watched_loss(name: str, original: Callable[..., Any]) -> Callable[..., Any]
                 session.guarded_call(LOSSES, functional.note_loss, name, result, bind, args, kwargs)
         elif seen:
             observed.calls = before + 1
-            session.on_loss(name, result, bind, args, kwargs)
+            every_step.on_loss(name, result, bind, args, kwargs)
         return result
 
     return scriptable(loss, original)
@@ -63,7 +64,7 @@ def _watched_backward(original: Callable[..., Any]) -> Callable[..., Any]:
             # Reentrant checkpointing calls backward inside backward: its roots are not losses.
             return original(tensors, grad_tensors, *args, **kwargs)
         roots = list(tensors) if isinstance(tensors, tuple | list) else [tensors]
-        between = session.on_backward(roots, grad_tensors)
+        between = every_step.on_backward(roots, grad_tensors)
         try:
             result = original(tensors, grad_tensors, *args, **kwargs)
         except BaseException as error:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.optim import optimizer as optimizers
 
-from gradaudit.record import hooks, session
+from gradaudit.record import every_step, hooks, session
 from gradaudit.record.by_hand.hands import BY_HAND
 from gradaudit.record.observe import optimizers as made
 from gradaudit.record.observers import CLOSURES, OPTIMIZERS
@@ -81,7 +81,7 @@ def _arming(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _before(optimizer: Any, args: Any, kwargs: Any) -> Any:
     closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-    if not session.before_step(optimizer, closure):
+    if not every_step.before_step(optimizer, closure):
         return None
     given = session.guarded_call(CLOSURES, _with_watched, closure, optimizer, args, kwargs)
     if given is None:
@@ -113,4 +113,4 @@ def _watched(closure: Callable[[], Any], optimizer: Any) -> Callable[[], Any]:
 
 
 def _after(optimizer: Any, args: Any, kwargs: Any) -> None:
-    session.after_step(optimizer)
+    every_step.after_step(optimizer)

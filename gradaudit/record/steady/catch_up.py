@@ -29,6 +29,8 @@ def leave(recording: Any) -> bool:
     """Put what was seen of the step that is being made where the hooks look for it; what `drain` returns."""
     steady: Steady = recording.steady
     due = drain(recording)
+    if steady.at == steady.AWAY:
+        return due
     if threading.get_ident() != steady.thread:
         steady.stopped = True  # at its next hook
         return due
@@ -97,4 +99,7 @@ def _record(recording: Any, steady: Steady, made: Made) -> bool:
         record.clip_norm = made.norm if steady.clipping.whole else None
     shared.after_step, shared.time = recording.global_step, row.time
     recording.stepped = made.began
-    return bool(recording.keep(record))
+    recording.counts[number] = step + 1
+    recording.global_step += 1
+    recording.cadences[number].note(step, False, recording.meter.of_step(0.0), row.seconds)
+    return bool(recording.waiting.add(record))

@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +26,7 @@ from gradaudit.record.observe.loss.losses import node_key
 from gradaudit.record.observe.loss.repeated import Repeated
 from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observe.param_groups import Settings, settings_of, unchanged
+from gradaudit.record.observe.walking import Way, lit
 
 _functions_open: Any = private(torch._C, "_len_torch_function_stack") or int
 
@@ -58,7 +59,7 @@ class Steady:
     number: int
     thread: int
     between: Any
-    way: Sequence[Callable[[], Any]]  # weak references to modules, all of them in training mode
+    way: Way
     settings: Settings
     shape: tuple[int, ...]
     clipping: Clipping | None
@@ -81,16 +82,18 @@ class Steady:
         self.stopped = False  # another thread has come
         self.broken = False  # a fault: no step is steady any more
 
+    def between_steps(self) -> bool:
+        """Whether this thread is at the beginning of a step."""
+        return self.at == self.READY and threading.get_ident() == self.thread
+
     def loss(self, name: str, result: Any, args: tuple[Any, ...], named: dict[str, Any]) -> bool:
         """A loss function was called; whether that is all there is to know of it."""
         if self.at != self.READY or name != self.name or threading.get_ident() != self.thread or self.stopped:
             return False
         if modes_open() or _functions_open() or idle.captures or self.batches.turned != self.turned:
             return False
-        for reference in self.way:
-            module = reference()
-            if module is None or not module.training:
-                return False
+        if not lit(self.way):
+            return False
         found = self.like.read(result, args, named)
         if found is None:
             return False

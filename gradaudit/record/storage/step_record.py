@@ -45,9 +45,9 @@ class StepRow:
     skipped: bool = field(default=False, init=False)
     micro_steps: int = field(default=0, init=False)
     batch_size: int = field(default=0, init=False)
-    training: int
+    training: int = -1
     stale: int = field(default=-1, init=False)
-    recorded: bool
+    recorded: bool = False
     weight_checksum: int = field(default=0, init=False)
 
 

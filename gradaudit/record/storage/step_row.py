@@ -25,11 +25,9 @@ def begin(optimizer: OptimizerLike, between: StepObserver, row: StepRow, observe
     state.steps = row.global_step + 1
     if state.wants:
         observers.call(MODEL_STATE, state.on_step, between.table, row.global_step)
-    if hasattr(optimizer, "grad_scale") or hasattr(optimizer, "found_inf"):
-        observers.call(AMP_SCALES, _scaling, optimizer, record)
+    observers.call(AMP_SCALES, _scaling, optimizer, record)
     between.clipping = None
-    if between.clips.calls:
-        observers.call(GRADIENT_CLIPPING, _clipping, optimizer, between, record)
+    observers.call(GRADIENT_CLIPPING, _clipping, optimizer, between, record)
     return record
 
 
