@@ -90,9 +90,9 @@ def on_graph(recording: Recording, found: Sequence[GraphLoss], inputs: Sequence[
 
 
 @observer(EVALUATION_LOSSES)
-def on_derivative(recording: Recording, roots: Sequence[Any]) -> None:
-    """The script asks for gradients of `roots`."""
-    recording.between.on_derivative(roots)
+def on_derivative(recording: Recording, roots: Sequence[Any], given: Sequence[Any]) -> None:
+    """The script asks for gradients of `roots`; `given` are the tensors, where these have no graph of their own."""
+    recording.between.on_derivative(roots, given)
 
 
 @observer(LOGGED_LOSSES)

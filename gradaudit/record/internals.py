@@ -51,8 +51,16 @@ TORCH = (
     ),
     Internal("_base", "views", ("observe/outputs/layout.py",), "as _saved_self_sym_sizes, in evaluations"),
     Internal(
-        "_saved_alpha", "autograd nodes of differences", ("observe/loss/hand_written.py",),
-        "as _input_metadata, where they are written as a difference of logits",
+        "_saved_alpha", "autograd nodes of sums and differences",
+        ("observe/graph/terms.py", "observe/loss/hand_written.py"),
+        "as _input_metadata, where they are written as a difference of logits; and constant factors of 1",
+    ),
+    Internal(
+        "_raw_saved_other", "autograd nodes of products and quotients", ("observe/graph/terms.py",),
+        "the constant factors of the terms of an objective",
+    ),
+    Internal(
+        "_raw_saved_self", "autograd nodes of products", ("observe/graph/terms.py",), "as _raw_saved_other",
     ),
     Internal("_saved_dim0", "autograd nodes of transpose", ("observe/graph/axes.py",), "as _saved_dims"),
     Internal("_saved_dim1", "autograd nodes of transpose", ("observe/graph/axes.py",), "as _saved_dims"),

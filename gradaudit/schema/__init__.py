@@ -20,6 +20,9 @@ from gradaudit.schema.facts import (
 )
 from gradaudit.schema.graph import (
     AttentionFacts,
+    ConstantFacts,
+    ConstantSourceFacts,
+    FactorFacts,
     GraphFacts,
     GraphLookFacts,
     OperationFacts,
@@ -69,9 +72,12 @@ __all__ = [
     "ActiveFacts",
     "AttentionFacts",
     "Column",
+    "ConstantFacts",
+    "ConstantSourceFacts",
     "CopyFacts",
     "DataFacts",
     "DisabledFacts",
+    "FactorFacts",
     "Facts",
     "GraphFacts",
     "GraphLookFacts",

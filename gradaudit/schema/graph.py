@@ -11,6 +11,14 @@ class OperationFacts(Facts, frozen=True, kw_only=True):
     axis: int | None = None  # that a softmax is over, counted from the front
 
 
+class FactorFacts(Facts, frozen=True, kw_only=True):
+    """The number that a term is multiplied with before it is added to the others; that of a GradScaler is left out."""
+
+    step: int = 0  # global, of the first backward with it
+    batch: int = 0  # examples of the loss before that backward; 0 unknown
+    factor: float | None = None  # None where it is on a device, or no plain number
+
+
 class TermFacts(Facts, frozen=True, kw_only=True):
     """One term of the objective: a summand of a backward root, with the parameters that it reaches."""
 
@@ -30,8 +38,36 @@ class TermFacts(Facts, frozen=True, kw_only=True):
     apart: int = 0
     alone: int = 0
     operations: list[OperationFacts] = []  # before it, from the loss down: at most 16
+    factors: list[FactorFacts] = []  # each other one, or of another batch size; at most 8
     # (N) or (N, 1), as a layer gave it, and the (N, N) that torch stretched it to before all of that was averaged.
     broadcast: list[list[int]] = []
+
+
+class ConstantSourceFacts(Facts, frozen=True, kw_only=True):
+    """What a constant may come from: a loss without a graph, called since the last backward, or a script's variable."""
+
+    loss: int = -1  # index into losses; -1 of a variable
+    function: str = ""
+    variable: str = ""  # a scalar without a gradient that the function which calls backward adds to the objective
+    enabled: bool = True  # gradients were enabled at each call
+    values: list[float | None] = []  # one for each of `rest`; None where it was not there
+
+
+class ConstantFacts(Facts, frozen=True, kw_only=True):
+    """A number, or a tensor without a gradient, among the summands of backward roots with the same terms beside it."""
+
+    terms: list[int] = []  # beside it, by id
+    first: int = 0  # global step
+    last: int = 0
+    looks: int = 1  # backwards with it
+    without: int = 0  # backwards of the same terms without it
+    factor: float | None = None  # that the first one is multiplied with; None where that is not known
+    # Backwards before which gradients of a tensor that is no parameter were asked for, without a graph of their own.
+    derived: int = 0
+    # What is left of the objective without the terms beside it; None where the value of one is not known. At most 64.
+    rest: list[float | None] = []
+    size: list[float | None] = []  # sum of the absolute values of what that is a difference of
+    sources: list[ConstantSourceFacts] = []
 
 
 class SoftmaxFacts(Facts, frozen=True, kw_only=True):
@@ -96,6 +132,7 @@ class GraphFacts(Facts, frozen=True, kw_only=True):
 
     looks: list[GraphLookFacts] = []
     terms: list[TermFacts] = []
+    constants: list[ConstantFacts] = []
     softmaxes: list[SoftmaxFacts] = []
     attentions: list[AttentionFacts] = []
     views: list[ViewFacts] = []

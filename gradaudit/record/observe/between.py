@@ -60,7 +60,7 @@ class StepObserver(TrainingThread):
         self.seen, self._taken = StepObservation(), StepObservation()
         self.gradients = Gradients()
         self._pending: list[LossCall] = []
-        self._scale: torch.Tensor | None = None
+        self.scale: torch.Tensor | None = None
         self.clips = Clips()
 
     def on_graph(self, found: Sequence[GraphLoss], inputs: Sequence[Any], outputs: Any) -> None:
@@ -83,7 +83,9 @@ class StepObserver(TrainingThread):
         if shared.batches.watching:
             self.observers.call(BATCHES, shared.batches.on_loss, name, result, call, self.table)
         seen = shared.book.observe(name, result, call, self.observers, reading)
-        known = reading is None or (reading.input_known and reading.target_known)
+        graph, known = shared.graph, reading is None or (reading.input_known and reading.target_known)
+        if reading is None and graph.wants(shared.after_step + 1, seen.batch_size):
+            self.observers.call(GRAPH, graph.constants.on_loss, self, seen.loss, name, result)
         self.observers.call(OUTPUTS, shared.outputs.look, seen.loss, name, call, result.requires_grad, known)
         if result.requires_grad:
             if self.undecided.expects and self.observers.call(EVALUATION_LOSSES, self._suppose, result, seen):
@@ -154,7 +156,7 @@ class StepObserver(TrainingThread):
         found = call(LOSSES, behind, self._losses(), roots, default=[])
         self.seen.calls += found or call(HAND_WRITTEN_LOSSES, written_out, self, roots, gradients, default=[])
         self.seen.gather()
-        self._pending, self._scale = [], None
+        self._pending, self.scale = [], None
         if self.shared.after_step < 0 and self.seen.backwards >= UNSTEPPED:
             self.shared.warn(unstepped(UNSTEPPED))
         call(STALE_GRADIENTS, look_for_stale, self)
@@ -185,18 +187,18 @@ class StepObserver(TrainingThread):
             self.seen.backwards += 1
             known = value_of(value) if gradients is None else None
             if known is not None:
-                self.seen.roots.append((known, self._scale))
+                self.seen.roots.append((known, self.scale))
                 continue
             weight = values[index] if index < len(values) else None
             # Scripts change the loss in place after the backward: keep a copy.
             value = (value * weight.detach()).sum() if isinstance(weight, torch.Tensor) else value.sum().clone()
-            self.seen.roots.append((value, self._scale))
+            self.seen.roots.append((value, self.scale))
 
     def on_scale(self, scaler: Any) -> None:
         """A GradScaler scaled the loss that is differentiated next."""
         scale = private(scaler, "_scale")  # a disabled scaler has none
         if isinstance(scale, torch.Tensor):
-            self._scale = scale.detach().clone()
+            self.scale = scale.detach().clone()
 
     def on_loader(self, loader: Any) -> None:
         """A DataLoader is about to be iterated in this process: the one before the first step feeds the training."""
@@ -222,8 +224,13 @@ class StepObserver(TrainingThread):
             self.evaluations.forget(name, call.loss)
             self._evaluate(call, 0, Part(name))
 
-    def on_derivative(self, roots: Sequence[Any]) -> None:
-        """The script asks for gradients of `roots`, which are no evaluation's losses then."""
+    def on_derivative(self, roots: Sequence[Any], given: Sequence[Any]) -> None:
+        """The script asks for gradients of `roots`, which are no evaluation's losses then.
+
+        They are those `given`, where they have no graph of their own.
+        """
+        if given:
+            self.observers.call(GRAPH, self.shared.graph.on_derivative, self, given)
         if self.undecided.calls:
             self._decide(roots)
 
