@@ -83,9 +83,8 @@ class StepObserver(TrainingThread):
         if shared.batches.watching:
             self.observers.call(BATCHES, shared.batches.on_loss, name, result, call, self.table)
         seen = shared.book.observe(name, result, call, self.observers, reading)
-        graph, known = shared.graph, reading is None or (reading.input_known and reading.target_known)
-        if reading is None and graph.wants(shared.after_step + 1, seen.batch_size):
-            self.observers.call(GRAPH, graph.constants.on_loss, self, seen.loss, name, result)
+        known = reading is None or (reading.input_known and reading.target_known)
+        self.observers.call(GRAPH, shared.graph.on_loss, self, seen, name, result)
         self.observers.call(OUTPUTS, shared.outputs.look, seen.loss, name, call, result.requires_grad, known)
         if result.requires_grad:
             if self.undecided.expects and self.observers.call(EVALUATION_LOSSES, self._suppose, result, seen):
@@ -149,9 +148,7 @@ class StepObserver(TrainingThread):
             call(MODEL_STATE, self.shared.model_state.on_backward)
         call(CLEARED, look_for_cleared, self, accumulates)
         call(OBJECTIVES, self._add_roots, roots, gradients)
-        graph, size = self.shared.graph, self._pending[-1].batch_size if self._pending else 0
-        if graph.wants(self.shared.after_step + 1, size):
-            call(GRAPH, graph.look, self, roots, size)
+        call(GRAPH, self.shared.graph.look, self, roots, self._pending[-1].batch_size if self._pending else 0)
         call(BATCHES, self.shared.batches.on_backward)
         found = call(LOSSES, behind, self._losses(), roots, default=[])
         self.seen.calls += found or call(HAND_WRITTEN_LOSSES, written_out, self, roots, gradients, default=[])
@@ -225,12 +222,8 @@ class StepObserver(TrainingThread):
             self._evaluate(call, 0, Part(name))
 
     def on_derivative(self, roots: Sequence[Any], given: Sequence[Any]) -> None:
-        """The script asks for gradients of `roots`, which are no evaluation's losses then.
-
-        They are those `given`, where they have no graph of their own.
-        """
-        if given:
-            self.observers.call(GRAPH, self.shared.graph.on_derivative, self, given)
+        """The script asks for gradients of `roots`; `given` are the tensors, where these get no graph of their own."""
+        self.observers.call(GRAPH, self.shared.graph.on_derivative, self, given)
         if self.undecided.calls:
             self._decide(roots)
 

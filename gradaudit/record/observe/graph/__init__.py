@@ -17,6 +17,7 @@ from gradaudit.record.observe.graph.outside import Outside
 from gradaudit.record.observe.graph.terms import Summand, Terms, terms_of
 from gradaudit.record.observe.graph.walk import Walk, number_of, walk_from
 from gradaudit.record.observe.loss.hand_written import kind_of
+from gradaudit.record.observe.loss.losses import LossCall
 from gradaudit.record.observe.tensors import TensorTable
 from gradaudit.schema import AttentionFacts, GraphFacts, TensorFacts
 
@@ -74,10 +75,15 @@ class Graph:
             elif id(root) not in self._table.identifier:
                 self._leaf_roots += 1
 
+    def on_loss(self, between: Any, seen: LossCall, function: str, result: torch.Tensor) -> None:
+        """A loss function returned `result` in a thread."""
+        if self.wants(between.shared.after_step + 1, seen.batch_size):
+            self.constants.on_loss(between, seen.loss, function, result)
+
     def on_derivative(self, between: Any, given: Sequence[Any]) -> None:
         """The gradients of these were asked for in a thread, without a graph of their own."""
         # Those of parameters are looked at, or weigh the terms.
-        if not any(isinstance(one, nn.Parameter) or id(one) in self._table.identifier for one in given):
+        if given and not any(isinstance(one, nn.Parameter) or id(one) in self._table.identifier for one in given):
             self.constants.on_derivative(between)
 
     def _due(self, step: int, size: int) -> bool:
