@@ -60,7 +60,12 @@ TORCH = (
         "the constant factors of the terms of an objective",
     ),
     Internal(
-        "_raw_saved_self", "autograd nodes of products", ("observe/graph/terms.py",), "as _raw_saved_other",
+        "_raw_saved_self", "autograd nodes of products", ("observe/graph/embeddings.py", "observe/graph/terms.py"),
+        "as _raw_saved_other",
+    ),
+    Internal(
+        "_raw_saved_mat1", "autograd nodes of linear layers", ("observe/graph/embeddings.py",),
+        "how much embeddings that are compared differ over a batch",
     ),
     Internal("_saved_dim0", "autograd nodes of transpose", ("observe/graph/axes.py",), "as _saved_dims"),
     Internal("_saved_dim1", "autograd nodes of transpose", ("observe/graph/axes.py",), "as _saved_dims"),

@@ -127,6 +127,26 @@ class OutsideFacts(Facts, frozen=True, kw_only=True):
     moved: bool = False  # it changed between the first and the last look
 
 
+class EmbeddingLookFacts(Facts, frozen=True, kw_only=True):
+    """A sample of the embeddings of one batch; None where a number is not finite."""
+
+    step: int  # global
+    # Mean over the columns of the standard deviation over the batch, of rows of length 1, times the root of their
+    # number: about 1 where they point anywhere, 0 where all point one way.
+    directions: float | None = None
+    std: float | None = None  # over the batch, root mean square over the columns
+    rms: float | None = None
+
+
+class EmbeddingFacts(Facts, frozen=True, kw_only=True):
+    """What a linear layer gives, where the objective compares it: in the first steps, then in steps that grow."""
+
+    tensor: int = -1  # weight of the layer, by id; -1 of none in an optimizer
+    compared: str = ""  # cosine, where the length does not count; distance; product
+    rows: int = 0  # of the first batch
+    looks: list[EmbeddingLookFacts] = []
+
+
 class GraphFacts(Facts, frozen=True, kw_only=True):
     """The graph behind the objective, at the first steps, at steps that double, and where batches change size."""
 
@@ -138,6 +158,7 @@ class GraphFacts(Facts, frozen=True, kw_only=True):
     views: list[ViewFacts] = []
     leaf_roots: int = 0  # backwards whose root is no result of any operation: it was only told to require a gradient
     outside: list[OutsideFacts] = []  # at most 256
+    embeddings: list[EmbeddingFacts] = []  # at most 8
     cut_checkpoint: bool = False  # torch warned that no input of a reentrant checkpoint requires a gradient
     shapes: bool = False  # torch told the shapes of operations
     complete: bool = True  # no graph was larger than what is walked, and no list longer than what is kept

@@ -140,6 +140,7 @@ def holder(name):
         "_saved_other": (torch.ones(1, requires_grad=True) * torch.ones(1)).grad_fn,
         "_raw_saved_other": (torch.ones(1, requires_grad=True) * 2).grad_fn,
         "_raw_saved_self": (torch.ones(1) * torch.ones(1, requires_grad=True)).grad_fn,
+        "_raw_saved_mat1": nn.Linear(2, 2)(torch.ones(1, 2)).grad_fn,
         "_saved_self": (torch.ones(1) * torch.ones(1, requires_grad=True)).grad_fn,
         "_functorch": torch._C,
         "_pytree": torch.utils,

@@ -12,6 +12,7 @@ from torch import nn
 from gradaudit.record.observe.graph.axes import Softmax, View, softmax_at, view_at
 from gradaudit.record.observe.graph.before_loss import class_view, last_softmax, operations_before
 from gradaudit.record.observe.graph.constants import Constants
+from gradaudit.record.observe.graph.embeddings import Embeddings
 from gradaudit.record.observe.graph.kept import Look, Moment, Term, new_term, softmax_facts, view_facts
 from gradaudit.record.observe.graph.outside import Outside
 from gradaudit.record.observe.graph.terms import Summand, Terms, terms_of
@@ -37,6 +38,7 @@ class Graph:
     def __init__(self, table: TensorTable) -> None:
         self._table = table
         self.groups, self._outside, self.constants = Terms(), Outside(), Constants()
+        self.embeddings = Embeddings()
         self._looks: list[Look] = []
         self._terms: dict[tuple[Any, ...], Term] = {}
         self._softmaxes: dict[tuple[Softmax, bool, int], int] = {}
@@ -58,6 +60,8 @@ class Graph:
     def look(self, between: Any, roots: Sequence[Any], size: int) -> None:
         """A backward of a thread is about to run from `roots`; its last loss was of a batch of this size, 0 unknown."""
         step = between.shared.after_step + 1
+        if self.embeddings.wants(step):
+            self.embeddings.look(step, roots)
         if not self.wants(step, size) or not self._due(step, size):
             return
         moment = self.moments.get(between)
@@ -188,12 +192,14 @@ class Graph:
     def _name(self) -> None:
         """Find out which tensors were reached, now that the script still has them."""
         self.groups.name(self._table.identifier)
+        self.embeddings.name(self._table.identifier)
         for term in self._terms.values():
             term.name(self._table.identifier)
 
     def facts(self) -> GraphFacts:
         """What goes into run.json."""
         known = self._table.identifier
+        self.embeddings.name(known)
         # Asked for between two steps of one moment, by another thread: what is not over is not closed.
         coming = Counter(one for moment in list(self.moments.values()) for one in moment.outcomes())
         return GraphFacts(
@@ -208,6 +214,7 @@ class Graph:
             views=[view_facts(*key, count) for key, count in list(self._views.items())],
             leaf_roots=self._leaf_roots,
             outside=self._outside.facts(),
+            embeddings=self.embeddings.facts(),
             cut_checkpoint=_cut_checkpoint(),
             shapes=self._shapes,
             complete=self._complete,
