@@ -50,6 +50,8 @@ OBSERVED = [
     (graph.Constants, "on_loss", graph.GRAPH),
     (graph.Constants, "on_root", graph.GRAPH),
     (graph.Constants, "facts", graph.GRAPH),
+    (graph.Embeddings, "look", graph.GRAPH),
+    (graph.Embeddings, "facts", graph.GRAPH),
     (graph.Graph, "stepped", graph.GRAPH),
     (graph.Graph, "told", graph.GRAPH),
     (graph.Graph, "facts", graph.GRAPH),

@@ -88,7 +88,7 @@ A, B = (nn.Parameter(torch.tensor(2.0)) for _ in range(2))
         (lambda a, b: a - b.detach(), [1], [-1]),
         (lambda a, b: torch.stack([a, b.detach()]).sum(), [1], [1]),
         (lambda a, b: torch.tensor(3.0) / a, [1], []),  # no product with 3
-        (lambda a, b: a * torch.ones(1, 2).mean(1), [1], []),
+        (lambda a, b: a * torch.ones(1, 2).mean(), [1], []),
         (lambda a, b: a * float("inf"), [None], []),
     ],
 )

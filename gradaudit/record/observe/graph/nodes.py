@@ -81,12 +81,7 @@ def saved_number(node: Any, name: str) -> float | None:
     if saved is None or getattr(saved, "unpack_hook", saved) is not None:
         return None
     held = getattr(saved, "data", None)
-    if (
-        type(held) is not torch.Tensor
-        or not held.is_cpu
-        or held.numel() != 1
-        or held.requires_grad
-        or held.is_complex()
-    ):
+    if type(held) is not torch.Tensor or not held.is_cpu or held.numel() != 1 or held.requires_grad:
         return None
-    return plain_number(held.item())
+    # A plain number is a tensor that `item` refuses under a dispatch mode.
+    return plain_number(held.tolist()) if held.ndim == 0 and not held.is_complex() else None
