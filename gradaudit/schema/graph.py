@@ -161,4 +161,3 @@ class GraphFacts(Facts, frozen=True, kw_only=True):
     embeddings: list[EmbeddingFacts] = []  # at most 8
     cut_checkpoint: bool = False  # torch warned that no input of a reentrant checkpoint requires a gradient
     shapes: bool = False  # torch told the shapes of operations
-    complete: bool = True  # no graph was larger than what is walked, and no list longer than what is kept

@@ -82,7 +82,6 @@ class LoaderFacts(Facts, frozen=True, kw_only=True):
     passes: int = 0
     after: list[int] = []  # sources that trained between its last pass and the one before, where any did
     looked: int = 0  # batches that were looked at
-    on_device: int = 0  # batches that were not on the CPU, and so not looked at
     inputs: list[InputFacts] = []
     # Labels of a classification, one for each example, in the training batches that were looked at.
     classes: int = 0  # that were seen in the whole training

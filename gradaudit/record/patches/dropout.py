@@ -54,6 +54,8 @@ def _watched(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
     return scriptable(dropout, original)
 
 
+# Made once and kept: scripted code knows it by its address, which another function would get once it is gone.
+@functools.cache
 def _attending(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def scaled_dot_product_attention(*args: Any, **kwargs: Any) -> Any:

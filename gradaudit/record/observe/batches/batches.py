@@ -194,7 +194,6 @@ def _facts(source: Source, training: list[Source]) -> LoaderFacts:
         passes=source.passes,
         after=list(source.after),
         looked=source.looked,
-        on_device=source.on_device,
         inputs=[moments.facts() for moments in list(source.inputs.values())],
         alignments=source.alignments.facts(to_host(dict(source.alignments.counts))),
         causal=source.alignments.causal or "",

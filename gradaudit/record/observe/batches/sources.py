@@ -49,7 +49,6 @@ class Source:
     after: list[int] = field(default_factory=list)  # sources that trained since the pass before, at the last such pass
     turn: int = 0  # of the next backward whose losses are looked at
     looked: int = 0
-    on_device: int = 0
     inputs: dict[str, Moments] = field(default_factory=dict)
     labels: Labels = field(default_factory=Labels)
     alignments: Alignments = field(default_factory=Alignments)
@@ -164,8 +163,7 @@ def look(source: Source, here: Pass, tensors: dict[str, torch.Tensor], hasher: H
     """Look at the tensors of a batch, by their places in it."""
     usable = {name: each for name, each in tensors.items() if each.is_cpu}
     if tensors and not usable:
-        source.on_device += 1
-        return
+        return  # what is on a device is not looked at
     if source.batches >= source.next:
         source.next = due_after(source.batches)
         source.looked += 1

@@ -50,7 +50,7 @@ class Graph:
         self._sizes: set[int] = set()
         self._step, self._of_step, self._spent = -1, 0, 0
         self._wait = 0  # the step before which none is due
-        self._shapes, self._complete = False, True
+        self._shapes = False
         self._leaf_roots = 0
 
     def wants(self, step: int, size: int) -> bool:
@@ -109,7 +109,6 @@ class Graph:
         whole = walk_from(node)
         self._spent += whole.nodes
         self._shapes |= whole.shapes
-        self._complete &= whole.complete
         self._note_look(between, node, step, whole, moment)
         scale = between.scale
         found = terms_of(node, scale is not None)
@@ -130,7 +129,6 @@ class Graph:
 
     def _note_look(self, between: Any, node: Any, step: int, whole: Walk, moment: Moment) -> None:
         if len(self._looks) >= _MOST_LOOKS:
-            self._complete = False
             return
         number, marks = number_of(node), self._marks.setdefault(between, [])
         # The last step that was looked at and whose backward began when the oldest operation was there already.
@@ -151,7 +149,6 @@ class Graph:
         key = (tuple(one.kind for one in operations), frozenset(reached.leaves), root)
         if key not in self._terms:
             if len(self._terms) >= _MOST_TERMS:
-                self._complete = False
                 return []
             self._terms[key] = new_term(step, operations, reached)
         term = self._terms[key]
@@ -217,7 +214,6 @@ class Graph:
             embeddings=self.embeddings.facts(),
             cut_checkpoint=_cut_checkpoint(),
             shapes=self._shapes,
-            complete=self._complete,
         )
 
     def told(self, facts: Sequence[TensorFacts]) -> list[TensorFacts]:
