@@ -136,7 +136,7 @@ def _collapsed(found: Collapsed, limits: Limits) -> Finding:
                 text="Stop the gradient on one side of the comparison, or add what pushes examples apart",
                 code="loss = -F.cosine_similarity(prediction, target.detach()).mean()",
             ),
-            Action(text="With triplets of the hardest examples divide the learning rate by 10, or begin with semi-hard ones"),
+            Action(text="With hardest triplets divide the learning rate by 10, or begin with semi-hard ones"),
         ],
         measures=_measures(found, limits, by_length),
     )
