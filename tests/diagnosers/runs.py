@@ -22,7 +22,7 @@ from gradaudit.schema import (
 from gradaudit.schema.loaders import AlignmentFacts, InputFacts, LoaderFacts, PaddingFacts
 from gradaudit.schema.outputs import PositionFacts, PositionPart
 from tests.build import build_run, linear_stack
-from tests.diagnosers.graphs import HEALTHY_GRAPH
+from tests.diagnosers.graphs import APART, HEALTHY_GRAPH
 
 TEN = LossFacts(id=0, function="cross_entropy", classes=10, label_counts=[320] * 10, label_entropy=float(numpy.log(10)))
 
@@ -118,6 +118,7 @@ HEALTHY_WITH: dict[str, dict[str, Any]] = {
     "detached_loss": {"graph": HEALTHY_GRAPH},
     "growing_graph": {"graph": HEALTHY_GRAPH},
     "scrambled_axes": {"graph": HEALTHY_GRAPH},
+    "representation_collapse": {"graph": APART},
     "excessive_weight_decay": {"stats": {"update_weight_cosine": -0.05}},
     "future_leak": {"outputs": sequences([2.6, 2.3, 2.2, 2.1, 2.0, 2.0, 2.0, 2.1])},
     "embedding_shrinkage": {"steps": {"weight_decay": [[0.01]] * 200}},
