@@ -44,7 +44,7 @@ from gradaudit.signals.order_statistics import Floats, Integers
 class Limits(msgspec.Struct, frozen=True):
     """From where on embeddings are one."""
 
-    # Seven healthy trainings of the field suite end above 0.7, after 0.22 at the least; the collapsed one at 0.03.
+    # Five healthy trainings of the field suite end above 0.7, after 0.22 at the least; the collapsed one at 0.03.
     spread: float = 0.1  # an angle of 6 degrees between an embedding and the mean
     fallen: float = 0.25  # of the first steps: a network may begin with outputs that hardly differ, and spread them
     shrunk: float = 0.05  # of the first steps, of distances; those that train grow to the size of the margin
