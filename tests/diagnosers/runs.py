@@ -135,6 +135,7 @@ HEALTHY_WITH: dict[str, dict[str, Any]] = {
     },
     "validation_better_than_train": {"modules": [ModuleFacts(id=0, name="", module_class="Net")]},
     "stochastic_evaluation": {"model_state": ModelStateFacts(looked=True, evaluations=40)},
+    "unloaded_checkpoint": {"model_state": ModelStateFacts(looked=True, loaded=2)},
     "frozen_statistics": {
         "model_state": ModelStateFacts(
             looked=True, norms=[NormFacts(name="norm", momentum=0.1, first=[0, 1, 0.1, 0.1], last=[199, 200, 1.0, 1.0])]

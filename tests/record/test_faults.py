@@ -57,6 +57,7 @@ OBSERVED = [
     (outputs.Outputs, "facts", outputs.OUTPUTS),
     (model_state.ModelState, "on_step", model_state.MODEL_STATE),
     (model_state.ModelState, "on_evaluation", model_state.MODEL_STATE),
+    (model_state.loads.Loads, "on_load", model_state.MODEL_STATE),
     (model_state.ModelState, "facts", model_state.MODEL_STATE),
     (model_state.ModelState, "end", model_state.MODEL_STATE),
     (schedules.Schedules, "before_step", schedules.SCHEDULES),
@@ -141,6 +142,7 @@ def train(steps_=40):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(10, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))
     table, unused = nn.Embedding(5, 10), nn.Linear(2, 2)
+    model.load_state_dict(model.state_dict())
     parameters = [*model.parameters(), *table.parameters(), *unused.parameters()]
     optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
     second = torch.optim.LBFGS(nn.Linear(10, 3).parameters(), lr=0.1, max_iter=2)
