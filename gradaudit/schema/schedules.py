@@ -28,6 +28,10 @@ class SchedulerFacts(Facts, frozen=True, kw_only=True):
     after_one: int = 0  # calls with one step of its own since the call before; the first call is not counted
     after_more: int = 0  # the same with several
     longest: int = 0  # most of its own optimizer's steps between two calls
+    # Of ReduceLROnPlateau: whether it waits for its metric to fall or to rise, and [steps of its optimizer before the
+    # call, metric] of at most 128 calls, evenly thinned. The metric is null where it was on a device or no number.
+    mode: str = ""  # min, max
+    metrics: list[list[float | None]] = []
     shares_groups: bool = False  # its optimizer's parameter groups are those of one that steps
 
 

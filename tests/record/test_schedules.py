@@ -1,9 +1,11 @@
 """Schedulers, scaling, optimizers made anew, replaced parameters and memory, as they are recorded."""
 
+import contextlib
 import copy
 import functools
 import gc
 
+import numpy
 import pytest
 import torch
 from torch import nn
@@ -12,6 +14,7 @@ from torch.optim import lr_scheduler
 
 from gradaudit.record.observe import schedules
 from gradaudit.record.observe.schedules import memory, schedulers
+from gradaudit.record.observe.schedules.schedulers import Metrics
 from tests.record.training import batch, classifier, recorded, run_of
 
 
@@ -483,3 +486,31 @@ def test_a_model_that_is_cut_down_in_the_middle_is_told(tmp_path):
         train(model, optimizer, 30)
     (found,) = facts(tmp_path / "run").replaced
     assert (found.matches, found.missing, found.without_gradient, found.first_step) == (4, 4, True, 23)
+
+
+def test_metrics_of_a_plateau_scheduler_are_kept_with_its_mode(tmp_path):
+    given = [0.5, torch.tensor(0.25), numpy.float32(0.125), 2, float("nan"), "none of it", torch.ones(2, device="meta")]
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, mode="max")
+        for number, metric in enumerate(given):
+            train(model, optimizer, 2)
+            with contextlib.suppress(Exception):
+                scheduler.step(metrics=metric) if number % 2 else scheduler.step(metric)
+        other = lr_scheduler.ExponentialLR(optimizer, 0.9)
+        train(model, optimizer, 1)
+        other.step()
+    one, another = facts(tmp_path / "run").schedulers
+    assert one.mode == "max"
+    assert one.metrics == [[2, 0.5], [4, 0.25], [6, 0.125], [8, 2.0], [10, None], [12, None], [14, None]]
+    assert (another.mode, another.metrics) == ("", [])
+
+
+def test_metrics_are_bounded_and_evenly_thinned():
+    kept = Metrics()
+    for step in range(1000):
+        kept.add(step, step / 2)
+    steps = [step for step, _ in kept.kept]
+    assert len(steps) < 128
+    assert set(numpy.diff(steps)) == {8}

@@ -47,10 +47,11 @@ class Schedules:
         """The step is made."""
         self.lives.after_step(optimizer)
 
-    def on_scheduler_step(self, scheduler: Any, nested: bool) -> None:
-        """A scheduler's `step` is called."""
+    def on_scheduler_step(self, scheduler: Any, nested: bool, given: Any) -> None:
+        """A scheduler's `step` is called, `given` an epoch or a metric."""
         own = self.lives.steps_of(scheduler.optimizer) if hasattr(scheduler, "optimizer") else 0
         self.schedulers.on_step(scheduler, nested, own, self.lives.total)
+        self.schedulers.on_metric(scheduler, nested, own, given)
 
     def on_clip(self, parameters: Sequence[torch.Tensor]) -> None:
         """Gradients are being clipped."""
