@@ -103,9 +103,9 @@ class MemorySample(Facts, frozen=True, kw_only=True):
 
 
 class GraphsKept(Facts, frozen=True, kw_only=True):
-    """Whether the autograd graphs of earlier objectives still exist, of those marked at some backwards."""
+    """Whether the autograd graphs of earlier losses still exist, of those that were marked."""
 
-    marked: int = 0  # the last one is not counted
+    marked: int = 0  # at some backwards, or one of each evaluation; the last one is not counted
     alive: int = 0  # of them at the last look
     most: int = 0  # alive at once
     steps: int = 0  # from the oldest that was alive at the last look to that look
@@ -121,4 +121,5 @@ class ScheduleFacts(Facts, frozen=True, kw_only=True):
     unregistered: list[UnregisteredFacts] = []  # at most 16
     scaling: list[ScalingFacts] = []  # at most 8
     memory: list[MemorySample] = []  # at steps a quarter apart, and every minute; at most 256
-    graphs: GraphsKept = GraphsKept()
+    graphs: GraphsKept = GraphsKept()  # of objectives
+    evaluation_graphs: GraphsKept = GraphsKept()  # of losses in evaluation mode, without a backward

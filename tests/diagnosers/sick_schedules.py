@@ -114,8 +114,9 @@ def replaced(path: Path, **changes: Any) -> Run:
 
 
 def memory_of(
-    path: Path, host: Any, steps: int = 1000, graphs: GraphsKept | None = None, device: Any = None, batches: int = 0
-) -> Run:
+    path: Path, host: Any, steps: int = 1000, graphs: GraphsKept | None = None, device: Any = None, batches: int = 0,
+    evaluated: GraphsKept | None = None,
+) -> Run:  # fmt: skip
     """A run whose memory is so many megabytes at each of its samples; `host` and `device` are functions of the step."""
     at = sorted({max(1, round(1.25**power)) for power in range(31)} & set(range(1, steps + 1)))
     samples = [
@@ -125,7 +126,9 @@ def memory_of(
     ]  # fmt: skip
     return build_run(
         path, loss=falling(steps), recorded=[0, steps - 1], data=DataFacts(batches_per_epoch=batches),
-        schedules=ScheduleFacts(recorded=True, memory=samples, graphs=graphs or GraphsKept()),
+        schedules=ScheduleFacts(
+            recorded=True, memory=samples, graphs=graphs or GraphsKept(), evaluation_graphs=evaluated or GraphsKept()
+        ),
     )  # fmt: skip
 
 

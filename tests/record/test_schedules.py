@@ -358,17 +358,71 @@ def test_memory_samples_are_bounded(monkeypatch):
     seen = memory.Memory()
     for step in range(1, 64 * 3000, 64):
         seen.before_step(step)
-    assert len(seen.facts()[0]) <= 256
+    assert len(seen.samples) <= 256
+
+
+def test_graphs_that_are_marked_are_bounded(monkeypatch):
+    monkeypatch.setattr(memory, "_MOST", 8)
+    seen, losses = memory.Memory(), []
+    for step in range(1, 100):
+        seen.before_step(step)
+        losses.append(torch.ones(1, requires_grad=True).sum())
+        seen.on_evaluation(losses[-1])
+    assert 2 < seen.evaluations.kept.marked < 8
+    assert seen.evaluations.kept.alive == seen.evaluations.kept.marked
+
+
+def evaluating(keep, no_grad=False, train_mode=False):
+    """Ten rounds of five steps and an evaluation of three batches."""
+    model, history = classifier(), []
+    optimizer = adam(model)
+    x, y = batch()
+    for _ in range(10):
+        model.train()
+        train(model, optimizer, 5)
+        model.train(train_mode)
+        for _ in range(3):
+            with torch.set_grad_enabled(not no_grad):
+                loss = functional.cross_entropy(model(x), y)
+            keep(history, loss)
+    return history
+
+
+def test_graphs_of_evaluation_losses_that_the_script_keeps_are_counted(tmp_path):
+    with recorded(tmp_path / "kept"):
+        history = evaluating(list.append)
+    kept = facts(tmp_path / "kept")
+    assert kept.evaluation_graphs.marked >= 7
+    assert kept.evaluation_graphs.alive == kept.evaluation_graphs.marked
+    assert kept.evaluation_graphs.steps >= 35
+    assert kept.graphs.alive == 0
+    assert all(loss.requires_grad for loss in history)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"keep": lambda history, loss: history.append(loss.item())},
+        {"keep": lambda history, loss: history.append(loss.detach())},
+        {"keep": list.append, "no_grad": True},
+        {"keep": lambda history, loss: history.__setitem__(slice(None), [loss])},
+    ],
+)
+def test_graphs_of_evaluation_losses_that_are_let_go_are_not(tmp_path, changes):
+    with recorded(tmp_path / "run"):
+        evaluating(**changes)
+    assert facts(tmp_path / "run").evaluation_graphs.alive == 0
 
 
 @pytest.mark.parametrize(
     ("place", "name"),
     [
+        (schedulers.Schedulers, "on_metric"),
         (schedulers.Schedulers, "on_step"), (schedulers.Schedulers, "made"), (schedulers.Schedulers, "making"),
         (schedules.Schedules, "before_step"), (schedules.Schedules, "after_step"),
         (schedules.Schedules, "on_clip"), (schedules.Scaling, "on_scale"), (schedules.Scaling, "on_update"),
         (schedules.Scaling, "on_unscale"), (schedules.Scaling, "before_step"), (schedules.Scaling, "after_step"),
-        (schedules.Memory, "on_backward"),
+        (schedules.Memory, "on_backward"), (schedules.Memory, "on_evaluation"),
     ],
 )  # fmt: skip
 def test_a_fault_costs_these_facts_alone(tmp_path, monkeypatch, capsys, place, name):
@@ -390,6 +444,9 @@ def test_a_fault_costs_these_facts_alone(tmp_path, monkeypatch, capsys, place, n
             scaler.step(optimizer)
             scaler.update()
             scheduler.step()
+            model.eval()
+            functional.cross_entropy(model(x), y)
+            model.train()
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "gradaudit: schedules are no longer recorded (RuntimeError: fault of ours); all else is"
     run = run_of(tmp_path / "run")

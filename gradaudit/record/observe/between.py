@@ -58,10 +58,9 @@ class StepObserver(TrainingThread):
         self._modes: dict[object, int] = {}  # of what is evaluated in this pass, by the function that does
         self.hooked = 0  # steps that the hooks saw
         self.seen, self._taken = StepObservation(), StepObservation()
-        self.gradients = Gradients()
+        self.gradients, self.clips = Gradients(), Clips()
         self._pending: list[LossCall] = []
         self._scale: torch.Tensor | None = None
-        self.clips = Clips()
 
     def on_graph(self, found: Sequence[GraphLoss], inputs: Sequence[Any], outputs: Any) -> None:
         """A compiled graph with these losses has run."""
@@ -104,6 +103,7 @@ class StepObserver(TrainingThread):
         if self.undecided.add(seen):
             self._begin_pass()
             self.evaluations.add(seen, 0, supposed=True)
+            self.shared.note_graph(result)
         else:
             self.evaluations.refute()
         return True

@@ -9,7 +9,7 @@ from gradaudit.record.observe.graph import Graph
 from gradaudit.record.observe.loss.losses import LossRegistry
 from gradaudit.record.observe.model_state import ModelState
 from gradaudit.record.observe.outputs import Outputs
-from gradaudit.record.observe.schedules import Schedules
+from gradaudit.record.observe.schedules import SCHEDULES, Schedules
 from gradaudit.record.observe.tensors import TensorTable
 from gradaudit.record.observers import Observers
 
@@ -41,3 +41,7 @@ class Gathered:
     def sample_next(self, due: bool) -> None:
         """Whether the inputs of the coming step's losses are sampled."""
         self.samples_left = SAMPLED if due else 0
+
+    def note_graph(self, loss: Any) -> None:
+        """A loss that is taken for an evaluation's has a graph."""
+        self.observers.call(SCHEDULES, self.schedules.memory.on_evaluation, loss)

@@ -60,7 +60,7 @@ class Schedules:
     def facts(self) -> ScheduleFacts:
         """What goes into run.json."""
         numbers = self._table.numbers if self._table is not None else {}
-        memory, graphs = self.memory.facts()
+        memory = self.memory
         return ScheduleFacts(
             recorded=True,
             schedulers=self.schedulers.facts(self.lives.steps_of, numbers, self.lives.stepping()),
@@ -68,6 +68,7 @@ class Schedules:
             replaced=list(self.replaced.found.values()),
             unregistered=list(self.unregistered.found),
             scaling=self.scaling.facts(),
-            memory=memory,
-            graphs=graphs,
+            memory=list(memory.samples),
+            graphs=memory.graphs.kept,
+            evaluation_graphs=memory.evaluations.kept,
         )
