@@ -126,6 +126,7 @@ HEALTHY_WITH: dict[str, dict[str, Any]] = {
     "clipping_before_unscale": {"schedules": SCHEDULED},
     "recreated_optimizer": {"schedules": SCHEDULED},
     "replaced_parameter": {"schedules": SCHEDULED},
+    "unregistered_parameter": {"schedules": SCHEDULED},
     "memory_growth": {"schedules": SCHEDULED},
     "output_head_growth": {"steps": {"learning_rate": [[1e-3 * (1 - step / 200)] for step in range(200)]}},
     "noise_module": {"stats": {"gradient_cosine": 0.3}},

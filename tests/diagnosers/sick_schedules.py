@@ -176,8 +176,12 @@ SCHEDULES: dict[str, dict[str, tuple[Any, float]]] = {
     },
     "replaced_parameter": {
         "": (replaced, 0),
-        "most": (lambda path: in_a_list(path, elements=10**6), 1.0),
         "least": (replaced, 1e9),
+    },
+    "unregistered_parameter": {
+        "": (in_a_list, 0),
+        "most": (lambda path: in_a_list(path, elements=10**6), 1.0),
+        "least": (in_a_list, 1e9),
     },
     "memory_growth": {
         "": (leaking, 0),
