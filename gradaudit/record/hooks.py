@@ -39,8 +39,9 @@ from gradaudit.record.recording import Recording
 def before_step(recording: Recording, optimizer: OptimizerLike, closure: Any) -> bool:
     """The optimizer is about to step; whether its closure has to be watched."""
     watched = recording.before_step(optimizer, closure)
-    gathered, alone = recording.gathered, len(recording.gathered.training) < 2
-    recording.observers.call(SCHEDULES, gathered.schedules.before_step, optimizer, recording.table, alone)
+    schedules = recording.gathered.schedules
+    alone = len(recording.gathered.training) < 2
+    recording.observers.call(SCHEDULES, schedules.before_step, optimizer, recording.table, alone)
     return watched
 
 
@@ -118,8 +119,8 @@ def on_scaler_step(recording: Recording, scaler: Any, optimizer: OptimizerLike, 
     if scaler.is_enabled():
         if recording.hooked_steps() == hooked_before:
             # A step that the scaler skipped counts for whoever counts calls.
-            before = recording.gathered.schedules.before_step
-            recording.observers.call(SCHEDULES, before, optimizer, recording.table, False)
+            schedules = recording.gathered.schedules
+            recording.observers.call(SCHEDULES, schedules.before_step, optimizer, recording.table, False)
         recording.on_scaler_step(optimizer, hooked_before)
 
 
@@ -164,13 +165,8 @@ def on_embedding(recording: Recording, ids: Any) -> None:
 @observer(MODEL_STATE)
 def on_active(recording: Recording, name: str, probability: Any, said: bool) -> None:
     """A function that acts in training only is about to act without a gradient; was it `said` a training flag?"""
-    recording.gathered.model_state.on_active(recording.table, name, probability, said)
-
-
-@observer(MODEL_STATE)
-def on_load(recording: Recording, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], told: Any) -> None:
-    """`module.load_state_dict`, called with `args` and `kwargs`, has `told` which keys it found nothing for."""
-    recording.gathered.model_state.loads.on_load(module, args[0] if args else kwargs["state_dict"], told)
+    table = recording.table
+    recording.gathered.model_state.on_active(table, name, probability, said)
 
 
 @observer(MODEL_STATE)
@@ -194,7 +190,8 @@ def attach_activations(recording: Recording, parameters: Sequence[torch.Tensor])
 @observer(ACTIVATIONS)
 def on_param_group(recording: Recording, optimizer: OptimizerLike) -> None:
     """An optimizer was given a parameter group."""
-    recording.activations.attach(optimizer.param_groups[-1]["params"])
+    group = optimizer.param_groups[-1]
+    recording.activations.attach(group["params"])
 
 
 @observer(ACTIVATIONS)
@@ -232,7 +229,10 @@ def on_module_call(recording: Recording, module: nn.Module) -> None:
 
 
 @observer(BY_HAND)
-def before_backward_by_hand(recording: Recording, roots: Sequence[Any], given: Any = None, names: Any = None) -> bool:
+def before_backward_by_hand(
+    recording: Recording, roots: Sequence[Any], given: Sequence[torch.Tensor] | None = None,
+    names: dict[int, str] | None = None,
+) -> bool:  # fmt: skip
     """A backward is about to run; whether it reaches parameters that are changed by hand."""
     return recording.by_hand.before(roots, given, names)
 

@@ -231,3 +231,16 @@ def test_the_same_load_again_is_kept_once_and_there_is_an_end(tmp_path, monkeypa
 
     _, state = state_of(tmp_path / "run", program)
     assert (state.loaded, len(state.loads)) == (10, 3)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_scripted_and_lazy_modules_are_looked_at(tmp_path):
+    def program():
+        scripted = torch.jit.script(nn.Sequential(nn.Linear(10, 3)))
+        scripted.load_state_dict({"module.0.weight": torch.ones(3, 10), "module.0.bias": torch.ones(3)}, strict=False)
+        lazy = nn.Sequential(nn.LazyLinear(3))
+        lazy.load_state_dict({"module.0.weight": torch.ones(3, 10), "module.0.bias": torch.ones(3)}, strict=False)
+        train(Net())
+
+    _, state = state_of(tmp_path / "run", program)
+    assert [one.renamed for one in state.loads] == [2, 0]

@@ -58,9 +58,10 @@ class StepObserver(TrainingThread):
         self._modes: dict[object, int] = {}  # of what is evaluated in this pass, by the function that does
         self.hooked = 0  # steps that the hooks saw
         self.seen, self._taken = StepObservation(), StepObservation()
-        self.gradients, self.clips = Gradients(), Clips()
+        self.gradients = Gradients()
         self._pending: list[LossCall] = []
         self._scale: torch.Tensor | None = None
+        self.clips = Clips()
 
     def on_graph(self, found: Sequence[GraphLoss], inputs: Sequence[Any], outputs: Any) -> None:
         """A compiled graph with these losses has run."""
@@ -101,17 +102,15 @@ class StepObserver(TrainingThread):
             return False
         self.shared.settle()  # a step that was made by hand ends here
         if self.undecided.add(seen):
-            self._begin_pass()
+            self._begin_pass(result)
             self.evaluations.add(seen, 0, supposed=True)
-            self.shared.note_graph(result)
         else:
             self.evaluations.refute()
         return True
 
-    def _begin_pass(self) -> None:
+    def _begin_pass(self, loss: torch.Tensor | None = None) -> None:
         if not self.evaluations.begun:
-            self.evaluations.begin(self.shared.passes, self.shared.after_step, self.shared.time)
-            self.shared.passes += 1
+            self.evaluations.begin(self.shared.next_pass(loss), self.shared.after_step, self.shared.time)
 
     def _evaluate(self, seen: LossCall, training: int | None = None, part: Part | None = None) -> None:
         """Add a loss without a backward to the evaluation pass of this thread."""

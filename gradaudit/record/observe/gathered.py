@@ -38,10 +38,13 @@ class Gathered:
         self.settle: Callable[[], None] = lambda: None  # closes a step made by hand, before an evaluation
         self.by_hand: Callable[[], list[Any]] = list  # what this thread changes by hand
 
+    def next_pass(self, loss: Any) -> int:
+        """The number of an evaluation pass that begins, with a `loss` that has a graph or with none."""
+        if loss is not None:
+            self.observers.call(SCHEDULES, self.schedules.memory.on_evaluation, loss)
+        self.passes += 1
+        return self.passes - 1
+
     def sample_next(self, due: bool) -> None:
         """Whether the inputs of the coming step's losses are sampled."""
         self.samples_left = SAMPLED if due else 0
-
-    def note_graph(self, loss: Any) -> None:
-        """A loss that is taken for an evaluation's has a graph."""
-        self.observers.call(SCHEDULES, self.schedules.memory.on_evaluation, loss)

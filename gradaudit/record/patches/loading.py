@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradaudit.record import hooks, session
+from gradaudit.record import load_hooks, session
 from gradaudit.record.patches import Patch, leave_out_of, replace
 
 
@@ -25,7 +25,7 @@ def _watched(original: Callable[..., Any]) -> Callable[..., Any]:
             leave_out_of(error)
             raise
         if not torch.compiler.is_compiling():
-            session.guarded(hooks.on_load, self, args, kwargs, result)
+            session.guarded(load_hooks.on_load, self, args, kwargs, result)
         return result
 
     return load_state_dict

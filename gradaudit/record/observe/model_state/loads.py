@@ -137,11 +137,11 @@ def _tensor(module: nn.Module, name: str) -> Any:
     """The parameter or buffer of this name; None where the module has none."""
     *path, last = name.split(".")
     for part in path:
-        inner = children_of(module).get(part)
+        inner = dict(children_of(module).items()).get(part)  # those of a scripted module have no `get`
         if inner is None:
             return None
         module = inner
-    tensor = own(module).get(last)
+    tensor = dict(own(module).items()).get(last)
     return dict(module.named_buffers(recurse=False)).get(last) if tensor is None else tensor
 
 
