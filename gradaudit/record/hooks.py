@@ -264,9 +264,9 @@ def after_scheduler(recording: Recording, scheduler: Any) -> None:
 
 
 @observer(SCHEDULES)
-def on_scheduler_step(recording: Recording, scheduler: Any, nested: bool) -> None:
-    """The `step` of a scheduler is called, `nested` in that of another one."""
-    recording.gathered.schedules.on_scheduler_step(scheduler, nested)
+def on_scheduler_step(recording: Recording, scheduler: Any, nested: bool, given: Any) -> None:
+    """The `step` of a scheduler is called, `nested` in that of another one, and `given` an epoch or a metric."""
+    recording.gathered.schedules.on_scheduler_step(scheduler, nested, given)
 
 
 @observer(SCHEDULES)

@@ -15,6 +15,7 @@ from gradaudit.record.patches import (
     embedding,
     functional,
     leaving,
+    loading,
     losses,
     modules,
     optimizer,
@@ -24,7 +25,7 @@ from gradaudit.record.patches import (
 
 _PATCHED = (
     *(losses, functional, optimizer, clipping, amp, batch_norm, dropout, dataloader, cuda_graphs, leaving),
-    copying,
+    *(copying, loading),
     schedulers,
 )
 _patches: list[Patch] = []

@@ -34,7 +34,7 @@ from gradaudit.schema.graph import (
     ViewFacts,
 )
 from gradaudit.schema.loaders import LoaderFacts
-from gradaudit.schema.model_state import ActiveFacts, CopyFacts, ModeFacts, ModelStateFacts, NormFacts
+from gradaudit.schema.model_state import ActiveFacts, CopyFacts, LoadFacts, ModeFacts, ModelStateFacts, NormFacts
 from gradaudit.schema.operations import OPERATIONS
 from gradaudit.schema.outputs import OutputFacts
 from gradaudit.schema.schedules import (
@@ -86,6 +86,7 @@ __all__ = [
     "GraphFacts",
     "GraphLookFacts",
     "GraphsKept",
+    "LoadFacts",
     "LoaderFacts",
     "LossFacts",
     "MemorySample",

@@ -127,6 +127,7 @@ HEALTHY_WITH: dict[str, dict[str, Any]] = {
     "clipping_before_unscale": {"schedules": SCHEDULED},
     "recreated_optimizer": {"schedules": SCHEDULED},
     "replaced_parameter": {"schedules": SCHEDULED},
+    "unregistered_parameter": {"schedules": SCHEDULED},
     "memory_growth": {"schedules": SCHEDULED},
     "output_head_growth": {"steps": {"learning_rate": [[1e-3 * (1 - step / 200)] for step in range(200)]}},
     "noise_module": {"stats": {"gradient_cosine": 0.3}},
@@ -136,6 +137,7 @@ HEALTHY_WITH: dict[str, dict[str, Any]] = {
     },
     "validation_better_than_train": {"modules": [ModuleFacts(id=0, name="", module_class="Net")]},
     "stochastic_evaluation": {"model_state": ModelStateFacts(looked=True, evaluations=40)},
+    "unloaded_checkpoint": {"model_state": ModelStateFacts(looked=True, loaded=2)},
     "frozen_statistics": {
         "model_state": ModelStateFacts(
             looked=True, norms=[NormFacts(name="norm", momentum=0.1, first=[0, 1, 0.1, 0.1], last=[199, 200, 1.0, 1.0])]

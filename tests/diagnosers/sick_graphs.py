@@ -32,9 +32,10 @@ def detached(path: Path, count: int = 13, owner: int = 1, **changes: Any) -> Run
     )
 
 
-def growing(path: Path, each: int = 4, back: float = 1.0) -> Run:
+def growing(path: Path, each: int = 4, back: float = 1.0, seconds: Any = 0.01) -> Run:
     """The graph of each step has `each` nodes more than that of the step before."""
-    return of_graph(path, looks=looks(lambda step: 40 + each * step, lambda step: int(back * step)))
+    graph = graph_of(looks=looks(lambda step: 40 + each * step, lambda step: int(back * step)))
+    return build_run(path, loss=falling(), facts=TEN, graph=graph, steps={"seconds": seconds})
 
 
 def mixed_up(path: Path, **changes: Any) -> Run:

@@ -103,16 +103,15 @@ class StepObserver(TrainingThread):
             return False
         self.shared.settle()  # a step that was made by hand ends here
         if self.undecided.add(seen):
-            self._begin_pass()
+            self._begin_pass(result)
             self.evaluations.add(seen, 0, supposed=True)
         else:
             self.evaluations.refute()
         return True
 
-    def _begin_pass(self) -> None:
+    def _begin_pass(self, loss: torch.Tensor | None = None) -> None:
         if not self.evaluations.begun:
-            self.evaluations.begin(self.shared.passes, self.shared.after_step, self.shared.time)
-            self.shared.passes += 1
+            self.evaluations.begin(self.shared.next_pass(loss), self.shared.after_step, self.shared.time)
 
     def _evaluate(self, seen: LossCall, training: int | None = None, part: Part | None = None) -> None:
         """Add a loss without a backward to the evaluation pass of this thread."""
