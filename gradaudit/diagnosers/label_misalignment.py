@@ -33,9 +33,8 @@ from gradaudit.evidence.words.wording import count, percent
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.schema.loaders import AlignmentFacts, LoaderFacts
-from gradaudit.signals.data.sources import equal_share, last_step, training_sources
+from gradaudit.signals.data.sources import compared, equal_share, last_step, training_sources
 
-_SHIFTS = (-1, 0, 1, 2)
 _ELSEWHERE = 0.9  # of the targets equal at another shift: the sequence repeats itself, and no shift can be told
 _DRIVEN = ("no_learning", "no_signal", "overfitting", "premature_plateau", "learning_rate_too_low",
            "validation_better_than_train", "output_head_growth")  # fmt: skip
@@ -124,16 +123,12 @@ def _misaligned(
     run: Run, source: LoaderFacts, facts: AlignmentFacts, limits: Limits
 ) -> ShiftedTwice | NotShifted | None:
     same, following, later = (equal_share(facts, shift) for shift in (0, 1, 2))
-    if later >= limits.equal and max(same, following) < _ELSEWHERE and _compared(facts, 2) >= limits.targets:
-        return ShiftedTwice(facts, later, _compared(facts, 2), last_step(run))
+    if later >= limits.equal and max(same, following) < _ELSEWHERE and compared(facts, 2) >= limits.targets:
+        return ShiftedTwice(facts, later, compared(facts, 2), last_step(run))
     alone = facts.ids_calls == 1 and max(following, later) < _ELSEWHERE
-    if same >= limits.equal and alone and source.causal in _WHY and _compared(facts, 0) >= limits.targets:
-        return NotShifted(facts, same, _compared(facts, 0), source.causal, last_step(run))
+    if same >= limits.equal and alone and source.causal in _WHY and compared(facts, 0) >= limits.targets:
+        return NotShifted(facts, same, compared(facts, 0), source.causal, last_step(run))
     return None
-
-
-def _compared(facts: AlignmentFacts, shift: int) -> int:
-    return facts.compared[_SHIFTS.index(shift)]
 
 
 @label_misalignment.tell

@@ -142,7 +142,7 @@ TORCH = (
         "_pytree", "torch.utils", ("patches/functional.py",), "steps made by hand with the gradients of torch.func.grad"
     ),
     Internal(
-        "_register_builtin", "torch.jit._builtins", ("patches/dropout.py",),
+        "_register_builtin", "torch.jit._builtins", ("patches/attention.py",),
         "attention with dropout in evaluations, which is no longer patched",
     ),
     Internal(

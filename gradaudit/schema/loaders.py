@@ -50,6 +50,24 @@ class AlignmentFacts(Facts, frozen=True, kw_only=True):
     ids_calls: int = 1  # embedding calls of sequences in a step
 
 
+class AttendedFacts(Facts, frozen=True, kw_only=True):
+    """What attention in training may look at, over the ids of one embedding call of a step."""
+
+    embedding: int = 0  # which embedding call of the step
+    open: int = 0  # calls of self-attention without a mask between positions
+    masked: int = 0  # with one, which may be causal
+    in_place: bool = False  # the predictions are made from these ids position by position, as along a residual stream
+    # Masks of keys against the ids; of a mask between positions, what the last one sees.
+    masks: int = 0
+    rows: int = 0  # sequences in these
+    partly: int = 0  # of those, with some keys hidden
+    inverted: int = 0  # of those, where all that is visible, at one end, is one id, and what is hidden is several
+    hidden: int = 0  # sequences with all keys hidden
+    one_id: bool = False  # it is the same id in all inverted ones
+    fewest: int = 0  # visible keys in an inverted one, at the least
+    most: int = 0  # and at the most
+
+
 class PaddingFacts(Facts, frozen=True, kw_only=True):
     """The id at the end of sequences whose label positions are ignored, which may be padding, an end token, or both."""
 
@@ -92,6 +110,7 @@ class LoaderFacts(Facts, frozen=True, kw_only=True):
     shuffled_distinct: float = 0.0  # the same of batches drawn at random from all labels seen
     alignments: list[AlignmentFacts] = []
     causal: str = ""  # why a prediction cannot see later positions: attention, mask, recurrent; empty: unknown
+    attended: list[AttendedFacts] = []
     padding: PaddingFacts = PaddingFacts()
     # Salted hashes of single examples, which are never written.
     hashed: int = 0

@@ -10,11 +10,13 @@ import torch
 
 from gradaudit.record.measure.transfer import to_host
 from gradaudit.record.observe.batches.alignment import causal_by_graph, causal_by_modules, kept
+from gradaudit.record.observe.batches.attention import Attention, Embedded
+from gradaudit.record.observe.batches.attention import look as look_at_attention
 from gradaudit.record.observe.batches.contents import tensors_of
 from gradaudit.record.observe.batches.hashes import Hasher
 from gradaudit.record.observe.batches.sources import Pass, Source, due_after, facts_of, look, shared_indices
 from gradaudit.record.observe.loss.labels import CLASSIFICATION
-from gradaudit.schema.loaders import LoaderFacts
+from gradaudit.schema.loaders import AttendedFacts, LoaderFacts
 
 if TYPE_CHECKING:
     from gradaudit.record.observe.tensors import TensorTable
@@ -31,6 +33,7 @@ class _Here:
     going: Pass | None = None  # the pass that yielded its last batch
     ids: list[torch.Tensor] = field(default_factory=list)  # copies, of the embedding calls of the coming backward
     losses: int = 0  # training losses before the coming backward
+    embedded: Embedded = field(default_factory=Embedded)  # where those ids went
 
 
 class Batches:
@@ -121,9 +124,22 @@ class Batches:
         """Whether the ids of an embedding call are looked at."""
         return self.watching and self.enabled and torch.is_grad_enabled()
 
-    def note_ids(self, ids: Any) -> None:
-        """An embedding is about to be called with these ids."""
-        kept(self._here().ids, ids)
+    def wants_attention(self) -> bool:
+        """Whether a call of attention is looked at: it is over the ids of an embedding call of this thread."""
+        return self.wants() and bool(self._here().ids)
+
+    def note_ids(self, ids: Any, result: Any) -> None:
+        """An embedding was called with these ids."""
+        here = self._here()
+        if kept(here.ids, ids):
+            here.embedded.note(len(here.ids) - 1, result)
+
+    def note_attention(self, call: Attention | None) -> None:
+        """Attention is about to be called."""
+        here = self._here()
+        source = self._source(here)
+        if call is not None and source is not None:
+            look_at_attention(call, here.embedded, here.ids, source.attended)
 
     def _source(self, here: _Here) -> Source | None:
         """What the batch that this thread trains on is of."""
@@ -148,6 +164,8 @@ class Batches:
         if here.ids:
             with torch.no_grad():
                 source.alignments.compare(here.losses, here.ids, prediction, target, ignored)
+            if source.alignments.counts and source.in_place is None:
+                source.in_place = here.embedded.in_place(prediction)
             roots = table.living_roots()  # known from the first step on
             if source.alignments.causal is None and source.alignments.counts and roots:
                 by_graph = result.grad_fn is not None and causal_by_graph(result.grad_fn)
@@ -161,7 +179,7 @@ class Batches:
         here = self._here()
         source = self._source(here)
         if here.ids or here.losses:
-            here.ids, here.losses = [], 0
+            here.ids, here.losses, here.embedded = [], 0, Embedded()
         if source is None:
             return
         if source.trained >= source.turn:
@@ -198,6 +216,7 @@ def _facts(source: Source, training: list[Source]) -> LoaderFacts:
         inputs=[moments.facts() for moments in list(source.inputs.values())],
         alignments=source.alignments.facts(to_host(dict(source.alignments.counts))),
         causal=source.alignments.causal or "",
+        attended=_attended(source),
         padding=source.padding.facts(),
         hashed=source.hashed,
         repeated=source.repeated,
@@ -211,6 +230,12 @@ def _facts(source: Source, training: list[Source]) -> LoaderFacts:
     if source.role == "training":
         return facts
     return msgspec.structs.replace(facts, **_shared(source, training))
+
+
+def _attended(source: Source) -> list[AttendedFacts]:
+    numbers = to_host({number: one.numbers for number, one in list(source.attended.items())})
+    in_place = source.in_place or set()
+    return [source.attended[number].facts(number, each, number in in_place) for number, each in numbers.items()]
 
 
 def _shared(source: Source, training: list[Source]) -> dict[str, int]:

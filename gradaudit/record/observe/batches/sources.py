@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import IterableDataset, SequentialSampler, Subset
 
 from gradaudit.record.observe.batches.alignment import Alignments
+from gradaudit.record.observe.batches.attention import Attended
 from gradaudit.record.observe.batches.hashes import Hasher, rich
 from gradaudit.record.observe.batches.labels import Labels
 from gradaudit.record.observe.batches.moments import Moments
@@ -54,6 +55,8 @@ class Source:
     labels: Labels = field(default_factory=Labels)
     alignments: Alignments = field(default_factory=Alignments)
     padding: Padding = field(default_factory=Padding)
+    attended: dict[int, Attended] = field(default_factory=dict)  # by number of the ids in a step
+    in_place: set[int] | None = None  # ids that predictions are made from position by position; None: nobody looked
     hashes: set[int] = field(default_factory=set)
     hashed: int = 0
     repeated: int = 0
