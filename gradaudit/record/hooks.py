@@ -232,10 +232,7 @@ def on_module_call(recording: Recording, module: nn.Module) -> None:
 
 
 @observer(BY_HAND)
-def before_backward_by_hand(
-    recording: Recording, roots: Sequence[Any], given: Sequence[torch.Tensor] | None = None,
-    names: dict[int, str] | None = None,
-) -> bool:  # fmt: skip
+def before_backward_by_hand(recording: Recording, roots: Sequence[Any], given: Any = None, names: Any = None) -> bool:
     """A backward is about to run; whether it reaches parameters that are changed by hand."""
     return recording.by_hand.before(roots, given, names)
 
