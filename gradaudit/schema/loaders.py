@@ -81,6 +81,7 @@ class PaddingFacts(Facts, frozen=True, kw_only=True):
     attended: int = 0  # positions with the id whose attention mask is not 0
     inside: int = 0  # positions with the id that have other ids on both sides
     learned: int = 0  # targets with the id that are not ignored
+    varied: int = 0  # of `padded`, whose labels are ids, and in which different ids stand before that at the end
 
 
 class LoaderFacts(Facts, frozen=True, kw_only=True):

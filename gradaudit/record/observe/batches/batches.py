@@ -9,10 +9,10 @@ import msgspec
 import torch
 
 from gradaudit.record.measure.transfer import to_host
-from gradaudit.record.observe.batches.alignment import causal_by_graph, causal_by_modules, kept
+from gradaudit.record.observe.batches.alignment import causal_by_graph, causal_by_modules, first_position, kept
 from gradaudit.record.observe.batches.attention import Attention, Embedded
 from gradaudit.record.observe.batches.attention import look as look_at_attention
-from gradaudit.record.observe.batches.contents import tensors_of
+from gradaudit.record.observe.batches.contents import sequences_of, tensors_of
 from gradaudit.record.observe.batches.hashes import Hasher
 from gradaudit.record.observe.batches.sources import Pass, Source, due_after, facts_of, look, shared_indices
 from gradaudit.record.observe.loss.labels import CLASSIFICATION
@@ -33,6 +33,7 @@ class _Here:
     going: Pass | None = None  # the pass that yielded its last batch
     ids: list[torch.Tensor] = field(default_factory=list)  # copies, of the embedding calls of the coming backward
     losses: int = 0  # training losses before the coming backward
+    given: list[torch.Tensor] = field(default_factory=list)  # the sequences of whole numbers of its last batch
     embedded: Embedded = field(default_factory=Embedded)  # where those ids went
 
 
@@ -118,7 +119,9 @@ class Batches:
             return
         if self._hasher is None:
             self._hasher = Hasher()
-        look(going.source, going, tensors_of(batch), self._hasher)
+        tensors = tensors_of(batch)
+        look(going.source, going, tensors, self._hasher)
+        self._here().given = sequences_of(tensors) if going.grad else []
 
     def wants(self) -> bool:
         """Whether the ids of an embedding call are looked at."""
@@ -161,6 +164,7 @@ class Batches:
         ignored = call.get("ignore_index")
         if prediction.ndim == 2 and _per_example(source, here, target):
             source.labels.add(int(prediction.shape[1]), target, ignored)
+        source.padding.look_at_targets(here.given, first_position(prediction), target, ignored)
         if here.ids:
             with torch.no_grad():
                 source.alignments.compare(here.losses, here.ids, prediction, target, ignored)
@@ -178,8 +182,8 @@ class Batches:
             return
         here = self._here()
         source = self._source(here)
-        if here.ids or here.losses:
-            here.ids, here.losses, here.embedded = [], 0, Embedded()
+        if here.ids or here.losses or here.given:
+            here.ids, here.losses, here.embedded, here.given = [], 0, Embedded(), []
         if source is None:
             return
         if source.trained >= source.turn:
