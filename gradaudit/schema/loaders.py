@@ -84,6 +84,17 @@ class PaddingFacts(Facts, frozen=True, kw_only=True):
     varied: int = 0  # of `padded`, whose labels are ids, and in which different ids stand before that at the end
 
 
+class EchoFacts(Facts, frozen=True, kw_only=True):
+    """A target of one number that was equal to one and the same input position in every example that was looked at."""
+
+    batches: int = 0  # that were looked at; 0 where no position is such
+    examples: int = 0
+    windows: int = 0  # of the batches, in which examples hold the same values at other positions: windows of one series
+    sizes: list[int] = []  # of the input of one example
+    position: list[int] = []  # in it, the last of those that are equal
+    positions: int = 0  # that are equal
+
+
 class LoaderFacts(Facts, frozen=True, kw_only=True):
     """One source of batches: a data set gone over by DataLoaders, or what the script makes itself."""
 
@@ -113,6 +124,7 @@ class LoaderFacts(Facts, frozen=True, kw_only=True):
     causal: str = ""  # why a prediction cannot see later positions: attention, mask, recurrent; empty: unknown
     attended: list[AttendedFacts] = []
     padding: PaddingFacts = PaddingFacts()
+    echo: EchoFacts = EchoFacts()
     # Salted hashes of single examples, which are never written.
     hashed: int = 0
     repeated: int = 0  # of those, equal to an earlier one of the same pass

@@ -7,7 +7,7 @@ import msgspec
 
 from gradaudit.reading.run import Run
 from gradaudit.schema import OutputFacts
-from gradaudit.schema.loaders import AlignmentFacts, AttendedFacts, InputFacts, LoaderFacts, PaddingFacts
+from gradaudit.schema.loaders import AlignmentFacts, AttendedFacts, EchoFacts, InputFacts, LoaderFacts, PaddingFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling
 
@@ -84,6 +84,12 @@ def unmasked(path: Path, equal: int = 9000, outputs: OutputFacts | None = None, 
     of_both = [AttendedFacts(embedding=0, open=20), AttendedFacts(**decoder)]
     changes = {} if outputs is None else {"outputs": outputs}
     return sources(path, {"alignments": [alignment], "attended": of_both}, **changes)
+
+
+def echoing(path: Path, **echo: Any) -> Run:
+    """A target that is the last value of its window."""
+    known = {"batches": 20, "examples": 640, "windows": 19, "sizes": [16], "position": [15], "positions": 1}
+    return sources(path, {"echo": EchoFacts(**{**known, **echo})})
 
 
 def masking(path: Path, **mask: Any) -> Run:

@@ -222,6 +222,7 @@ def _facts(source: Source, training: list[Source]) -> LoaderFacts:
         causal=source.alignments.causal or "",
         attended=_attended(source),
         padding=source.padding.facts(),
+        echo=source.echoes.facts(),
         hashed=source.hashed,
         repeated=source.repeated,
         rich=bool(source.rich),

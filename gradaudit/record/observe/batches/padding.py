@@ -8,8 +8,8 @@ import torch
 
 from gradaudit.schema.loaders import PaddingFacts
 
-_INPUTS = ("input_ids", "inputs", "ids", "tokens", "input", "x")
-_TARGETS = ("labels", "targets", "target", "label", "y")
+INPUTS = ("input_ids", "inputs", "ids", "tokens", "input", "x")
+TARGETS = ("labels", "targets", "target", "label", "y")
 _ROWS = 64
 _MOST_WIDTHS = 64
 
@@ -94,8 +94,8 @@ class Padding:
 
 def _pair(tensors: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor] | None:
     """The ids and the labels of a batch, where labels of the same shape say by -100 which of them are ignored."""
-    labels = next((tensors[name] for name in _TARGETS if name in tensors), tensors.get("1"))
-    ids = next((tensors[name] for name in _INPUTS if name in tensors), tensors.get("0"))
+    labels = next((tensors[name] for name in TARGETS if name in tensors), tensors.get("1"))
+    ids = next((tensors[name] for name in INPUTS if name in tensors), tensors.get("0"))
     if ids is None or labels is None or ids.shape != labels.shape or ids is labels:
         return None
     return (ids, labels) if bool((labels < 0).any()) and bool((ids >= 0).all()) else None

@@ -12,6 +12,7 @@ from torch.utils.data import IterableDataset, SequentialSampler, Subset
 
 from gradaudit.record.observe.batches.alignment import Alignments
 from gradaudit.record.observe.batches.attention import Attended
+from gradaudit.record.observe.batches.echoes import Echoes
 from gradaudit.record.observe.batches.hashes import Hasher, rich
 from gradaudit.record.observe.batches.labels import Labels
 from gradaudit.record.observe.batches.moments import Moments
@@ -55,6 +56,7 @@ class Source:
     labels: Labels = field(default_factory=Labels)
     alignments: Alignments = field(default_factory=Alignments)
     padding: Padding = field(default_factory=Padding)
+    echoes: Echoes = field(default_factory=Echoes)
     attended: dict[int, Attended] = field(default_factory=dict)  # by number of the ids in a step
     in_place: set[int] | None = None  # ids that predictions are made from position by position; None: nobody looked
     hashes: set[int] = field(default_factory=set)
@@ -175,6 +177,7 @@ def look(source: Source, here: Pass, tensors: dict[str, torch.Tensor], hasher: H
         _measure(source, usable)
         if source.trained or here.grad:
             source.padding.look(usable)
+            source.echoes.look(usable)
     _hash(source, here, usable, hasher)
 
 
