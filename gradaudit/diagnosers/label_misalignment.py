@@ -214,8 +214,8 @@ def _echo(found: Echo, limits: Limits) -> Finding:
     where = f"{_place(facts)} of the input"
     of_windows = facts.windows > 0
     why = (
-        "The examples are windows of one series, and the value to be forecast is in its window: the model copies it, and "
-        "its error says nothing of a forecast."
+        "The examples are windows of one series, and the value to be forecast is in its window: the model copies it, "
+        "and its error says nothing of a forecast."
         if of_windows
         else "If that position is a column of a table, the answer is among the features, and the model needs no other. "
         "If repeating it is the task, nothing is wrong."

@@ -104,6 +104,10 @@ TORCH = (
         "targets and inputs",
     ),
     Internal(
+        "_saved_index", "autograd nodes of select", ("observe/batches/last_step.py",),
+        "that predictions are made from the last step of a recurrent layer",
+    ),
+    Internal(
         "_saved_is_causal", "autograd nodes of scaled_dot_product_attention", ("observe/batches/alignment.py",),
         "that a model with such an attention cannot see later positions",
     ),

@@ -95,6 +95,19 @@ class EchoFacts(Facts, frozen=True, kw_only=True):
     positions: int = 0  # that are equal
 
 
+class LastStepFacts(Facts, frozen=True, kw_only=True):
+    """Predictions that are made from the last step of a recurrent layer alone, and the padding before that step."""
+
+    looks: int = 0  # losses whose graph was looked at
+    found: int = 0  # of those, made from the last step over sequences of ids that are not packed, in one direction
+    rows: int = 0  # sequences in these
+    positions: int = 0  # in these
+    padded: int = 0  # of the rows, that end in four positions or more with one id
+    padding: int = 0  # positions in these runs
+    inside: int = 0  # positions before them with the same id
+    one_id: bool = False  # it is the same id in all of them
+
+
 class LoaderFacts(Facts, frozen=True, kw_only=True):
     """One source of batches: a data set gone over by DataLoaders, or what the script makes itself."""
 
@@ -125,6 +138,7 @@ class LoaderFacts(Facts, frozen=True, kw_only=True):
     attended: list[AttendedFacts] = []
     padding: PaddingFacts = PaddingFacts()
     echo: EchoFacts = EchoFacts()
+    last_step: LastStepFacts = LastStepFacts()
     # Salted hashes of single examples, which are never written.
     hashed: int = 0
     repeated: int = 0  # of those, equal to an earlier one of the same pass

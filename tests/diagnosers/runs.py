@@ -19,7 +19,7 @@ from gradaudit.schema import (
     SchedulerFacts,
     TensorFacts,
 )
-from gradaudit.schema.loaders import AlignmentFacts, AttendedFacts, InputFacts, LoaderFacts, PaddingFacts
+from gradaudit.schema.loaders import AlignmentFacts, AttendedFacts, InputFacts, LastStepFacts, LoaderFacts, PaddingFacts
 from gradaudit.schema.outputs import PositionFacts, PositionPart
 from tests.build import build_run, linear_stack
 from tests.diagnosers.graphs import HEALTHY_GRAPH
@@ -99,6 +99,7 @@ MIXED = [
         shuffled_distinct=9.7, hashed=640, orders=9, rounds=8, causal="attention",
         alignments=[AlignmentFacts(calls=20, sequences=640, compared=[9000] * 4, equal=[300, 350, 9000, 320])],
         attended=[AttendedFacts(masked=40, in_place=True, masks=40, rows=640, partly=600, inverted=3)],
+        last_step=LastStepFacts(looks=20, found=20, rows=640, positions=12_800, padded=60, padding=600, one_id=True),
         padding=PaddingFacts(batches=20, padded=20, rows=640, ended=600, shortest=2, widths=9, learned=0),
     ),
     LoaderFacts(
@@ -116,6 +117,7 @@ HEALTHY_WITH: dict[str, dict[str, Any]] = {
     "label_misalignment": {"loaders": MIXED},
     "unlearned_token": {"loaders": MIXED},
     "inverted_mask": {"loaders": MIXED},
+    "padded_last_step": {"loaders": MIXED},
     "broadcast_loss": {"facts": LossFacts(id=0, function="mse_loss", broadcast=[], evaluation_broadcast=[])},
     "detached_loss": {"graph": HEALTHY_GRAPH},
     "growing_graph": {"graph": HEALTHY_GRAPH},

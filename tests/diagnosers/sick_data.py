@@ -7,9 +7,17 @@ import msgspec
 
 from gradaudit.reading.run import Run
 from gradaudit.schema import OutputFacts
-from gradaudit.schema.loaders import AlignmentFacts, AttendedFacts, EchoFacts, InputFacts, LoaderFacts, PaddingFacts
+from gradaudit.schema.loaders import (
+    AlignmentFacts,
+    AttendedFacts,
+    EchoFacts,
+    InputFacts,
+    LastStepFacts,
+    LoaderFacts,
+    PaddingFacts,
+)
 from tests.build import build_run
-from tests.diagnosers.runs import TEN, falling
+from tests.diagnosers.runs import TEN, falling, flat
 
 IMAGES = InputFacts(
     place="0", shape=[32, 3, 8, 8], batches=30, examples=900, elements=460_800, mean=0.0, std=1.0, skewness=0.8,
@@ -92,6 +100,20 @@ def echoing(path: Path, **echo: Any) -> Run:
     return sources(path, {"echo": EchoFacts(**{**known, **echo})})
 
 
+def waiting(path: Path, loss: Any = None, **step: Any) -> Run:
+    """A classifier that reads its state behind the padding, and learns nothing."""
+    known = {
+        "looks": 20,
+        "found": 20,
+        "rows": 640,
+        "positions": 25_600,
+        "padded": 560,
+        "padding": 11_200,
+        "one_id": True,
+    }
+    return sources(path, {"last_step": LastStepFacts(**{**known, **step})}, loss=flat() if loss is None else loss)
+
+
 def masking(path: Path, **mask: Any) -> Run:
     """A padding mask that leaves the padding, and nothing else."""
     known = {"masks": 40, "rows": 640, "partly": 600, "inverted": 597, "one_id": True, "fewest": 1, "most": 9}
@@ -118,5 +140,11 @@ DATA = {
     },
     "label_misalignment": {"": (aligned, 0), "equal": (aligned, 1.1), "targets": (aligned, 1e9)},
     "unlearned_token": {"": (ending, 0), "batches": (ending, 1000)},
+    "padded_last_step": {
+        "": (waiting, 0),
+        "rows": (waiting, 0.9),
+        "share": (waiting, 0.5),
+        "steps": (waiting, 21),
+    },
     "inverted_mask": {"": (masking, 0), "inverted": (masking, 1.0), "sequences": (masking, 1000)},
 }

@@ -106,6 +106,21 @@ class Embedded:
                     queue.append(parent)
         return None
 
+    def unpacked(self, node: Any, ids: list[torch.Tensor]) -> int | None:
+        """The nearest ids that a recurrent layer was run over, where they were not packed by their lengths."""
+        queue, seen = deque([node]), {node}
+        while queue and len(seen) < _BEHIND:
+            node = queue.popleft()
+            number = self._number(node)
+            if number is not None or "PackPaddedSequence" in node.name():
+                return number
+            new = [parent for parent, _ in parents_of(node) if parent not in seen]
+            # The steps of a layer below are as many as there are positions: the last stands for them.
+            new = new[-1:] if kind_of(node.name()) == "Stack" else new
+            seen.update(new)
+            queue += new
+        return None
+
     def in_place(self, prediction: torch.Tensor) -> set[int]:
         """The ids that predictions are made from position by position, as along a residual stream."""
         queue, seen, found = [prediction.grad_fn], {prediction.grad_fn}, set()
@@ -116,7 +131,7 @@ class Embedded:
             number = self._number(node)
             if number is not None:
                 found.add(number)
-            elif _positionwise(node):
+            elif is_positionwise(node):
                 new = [parent for parent, _ in parents_of(node) if parent not in seen]
                 seen.update(new)
                 queue += new
@@ -181,7 +196,8 @@ def _join(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return torch.cat([one[_COUNTS] + other[_COUNTS], least[_LEAST], most[_MOST]])
 
 
-def _positionwise(node: Any) -> bool:
+def is_positionwise(node: Any) -> bool:
+    """Whether an operation gives each position from the same position of what it is given."""
     kind = kind_of(node.name())
     if kind in VIEWS:
         before, after = shape_before(node), shape_of(node)

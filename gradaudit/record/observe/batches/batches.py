@@ -15,7 +15,7 @@ from gradaudit.record.observe.batches.attention import look as look_at_attention
 from gradaudit.record.observe.batches.contents import sequences_of, tensors_of
 from gradaudit.record.observe.batches.hashes import Hasher
 from gradaudit.record.observe.batches.sources import Pass, Source, due_after, facts_of, look, shared_indices
-from gradaudit.record.observe.loss.labels import CLASSIFICATION
+from gradaudit.record.observe.loss.labels import BINARY, CLASSIFICATION, REGRESSION
 from gradaudit.schema.loaders import AttendedFacts, LoaderFacts
 
 if TYPE_CHECKING:
@@ -154,9 +154,13 @@ class Batches:
 
     def on_loss(self, name: str, result: torch.Tensor, call: dict[str, Any], table: "TensorTable") -> None:
         """A loss function was called."""
-        if not self.watching or not self.enabled or not result.requires_grad or name not in CLASSIFICATION:
+        if not self.watching or not self.enabled or not result.requires_grad:
             return
         here = self._here()
+        if here.ids and name in (*CLASSIFICATION, *BINARY, *REGRESSION):
+            self._look_at_last_step(here, call["input"], call["target"], table)
+        if name not in CLASSIFICATION:
+            return
         source = self._source(here)
         prediction, target = call["input"], call["target"]
         if source is None or type(target) is not torch.Tensor or target.is_floating_point():
@@ -175,6 +179,13 @@ class Batches:
                 by_graph = result.grad_fn is not None and causal_by_graph(result.grad_fn)
                 source.alignments.causal = "attention" if by_graph else causal_by_modules(roots)
         here.losses += 1
+
+    def _look_at_last_step(self, here: _Here, prediction: Any, target: Any, table: "TensorTable") -> None:
+        source, roots = self._source(here), table.living_roots()
+        if source is None or type(prediction) is not torch.Tensor or type(target) is not torch.Tensor or not roots:
+            return
+        if prediction.ndim and target.ndim and len(target) == len(prediction):
+            source.last_step.look(here.embedded, here.ids, prediction, roots)
 
     def on_backward(self) -> None:
         """A backward is about to run: the batch that was yielded last trains."""
@@ -223,6 +234,7 @@ def _facts(source: Source, training: list[Source]) -> LoaderFacts:
         attended=_attended(source),
         padding=source.padding.facts(),
         echo=source.echoes.facts(),
+        last_step=source.last_step.facts(to_host(source.last_step.numbers)),
         hashed=source.hashed,
         repeated=source.repeated,
         rich=bool(source.rich),

@@ -15,6 +15,7 @@ from gradaudit.record.observe.batches.attention import Attended
 from gradaudit.record.observe.batches.echoes import Echoes
 from gradaudit.record.observe.batches.hashes import Hasher, rich
 from gradaudit.record.observe.batches.labels import Labels
+from gradaudit.record.observe.batches.last_step import LastStep
 from gradaudit.record.observe.batches.moments import Moments
 from gradaudit.record.observe.batches.padding import Padding
 from gradaudit.record.observe.loaders import batches_of
@@ -57,6 +58,7 @@ class Source:
     alignments: Alignments = field(default_factory=Alignments)
     padding: Padding = field(default_factory=Padding)
     echoes: Echoes = field(default_factory=Echoes)
+    last_step: LastStep = field(default_factory=LastStep)
     attended: dict[int, Attended] = field(default_factory=dict)  # by number of the ids in a step
     in_place: set[int] | None = None  # ids that predictions are made from position by position; None: nobody looked
     hashes: set[int] = field(default_factory=set)
