@@ -26,6 +26,7 @@ layers in two directions, compiled code and inputs that are no ids are not seen.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gradaudit.chart_data import Numbers
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.words.wording import count, number, percent
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
@@ -110,6 +111,7 @@ def _padded(found: Padded, limits: Limits) -> Finding:
         "that were looked at. They are not packed, so that the recurrent layer goes on over the padding, and its last "
         f"step is what the loss sees. {learned}",
         span=Span(first=0, last=found.last_step),
+        evidence=[_table(seen)],
         actions=[
             Action(
                 text="Pack the batch by its lengths, and take the last state",
@@ -132,3 +134,17 @@ def _padded(found: Padded, limits: Limits) -> Finding:
                        threshold=limits.unlearned, option="unlearned")] if unlearned else []),
         ],
     )  # fmt: skip
+
+
+def _table(seen: PaddedLastStep) -> Numbers:
+    return Numbers(
+        title="Padding before the last step",
+        caption="Of the training batches that were looked at; padding is a run of one id at the end, of four or more.",
+        columns=["", "number"],
+        cells=[
+            ["sequences", count(seen.rows)],
+            ["that end in padding", percent(seen.padded)],
+            ["positions that are padding", percent(seen.share)],
+            ["steps of padding in a padded sequence, in the mean", number(seen.steps)],
+        ],
+    )

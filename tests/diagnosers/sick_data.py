@@ -145,6 +145,7 @@ DATA = {
         "rows": (waiting, 0.9),
         "share": (waiting, 0.5),
         "steps": (waiting, 21),
+        "unlearned": (waiting, 2.0),
     },
     "inverted_mask": {"": (masking, 0), "inverted": (masking, 1.0), "sequences": (masking, 1000)},
 }
