@@ -117,6 +117,10 @@ TORCH = (
         "targets and inputs",
     ),
     Internal(
+        "_saved_index", "autograd nodes of select", ("observe/batches/last_step.py",),
+        "that predictions are made from the last step of a recurrent layer",
+    ),
+    Internal(
         "_saved_is_causal", "autograd nodes of scaled_dot_product_attention", ("observe/batches/alignment.py",),
         "that a model with such an attention cannot see later positions",
     ),
@@ -155,7 +159,7 @@ TORCH = (
         "_pytree", "torch.utils", ("patches/functional.py",), "steps made by hand with the gradients of torch.func.grad"
     ),
     Internal(
-        "_register_builtin", "torch.jit._builtins", ("patches/dropout.py",),
+        "_register_builtin", "torch.jit._builtins", ("patches/attention.py",),
         "attention with dropout in evaluations, which is no longer patched",
     ),
     Internal(

@@ -19,7 +19,7 @@ from gradaudit.schema import (
     SchedulerFacts,
     TensorFacts,
 )
-from gradaudit.schema.loaders import AlignmentFacts, InputFacts, LoaderFacts, PaddingFacts
+from gradaudit.schema.loaders import AlignmentFacts, AttendedFacts, InputFacts, LastStepFacts, LoaderFacts, PaddingFacts
 from gradaudit.schema.outputs import PositionFacts, PositionPart
 from tests.build import build_run, linear_stack
 from tests.diagnosers.graphs import APART, HEALTHY_GRAPH
@@ -98,6 +98,8 @@ MIXED = [
         passes=10, looked=20, inputs=[_INPUT], classes=10, label_batches=20, labels_in_batch=32, distinct=9.6,
         shuffled_distinct=9.7, hashed=640, orders=9, rounds=8, causal="attention",
         alignments=[AlignmentFacts(calls=20, sequences=640, compared=[9000] * 4, equal=[300, 350, 9000, 320])],
+        attended=[AttendedFacts(masked=40, in_place=True, masks=40, rows=640, partly=600, inverted=3)],
+        last_step=LastStepFacts(looks=20, found=20, rows=640, positions=12_800, padded=60, padding=600, one_id=True),
         padding=PaddingFacts(batches=20, padded=20, rows=640, ended=600, shortest=2, widths=9, learned=0),
     ),
     LoaderFacts(
@@ -114,6 +116,8 @@ HEALTHY_WITH: dict[str, dict[str, Any]] = {
     "repeated_augmentation": {"loaders": MIXED},
     "label_misalignment": {"loaders": MIXED},
     "unlearned_token": {"loaders": MIXED},
+    "inverted_mask": {"loaders": MIXED},
+    "padded_last_step": {"loaders": MIXED},
     "broadcast_loss": {"facts": LossFacts(id=0, function="mse_loss", broadcast=[], evaluation_broadcast=[])},
     "detached_loss": {"graph": HEALTHY_GRAPH},
     "growing_graph": {"graph": HEALTHY_GRAPH},

@@ -220,7 +220,7 @@ def test_every_hook_is_called_and_in_the_tables():
     # Others' tests: test_compiled_losses.py, test_by_hand.py, test_cleared.py and test_undecided.py have them.
     observed = {name for _, name, _ in OBSERVED} | {"on_graph", "after", "after_backward", "on_derivative"}
     observed |= {"on_active", "on_copy_call"}  # test_model_state.py
-    observed |= {"begin", "note_ids"}  # test_batches.py
+    observed |= {"begin", "note_ids", "note_attention"}  # test_batches.py
     observed |= {"making", "made", "on_scheduler_step", "on_unscale", "on_update"}  # test_schedules.py
     core = {name for _, name in CORE} | {"without_closure"}  # test_wrappers.py has it
     for name in called:

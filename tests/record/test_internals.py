@@ -154,6 +154,7 @@ def holder(name):
         "FRAME_COUNTER": import_module("torch._dynamo.convert_frame"),
         "_BaseDataLoaderIter": torch.utils.data.dataloader,
         "_saved_start": torch.ones(3, requires_grad=True)[1:].grad_fn,
+        "_saved_index": torch.ones(3, requires_grad=True)[-1].grad_fn,
         "_saved_is_causal": attended.grad_fn,
         "_frames_up": dict(inspect.signature(torch.jit.script).parameters),
     }[name]
