@@ -17,7 +17,7 @@ SHAPES = np.random.default_rng(5).random((KINDS, 9, 9)) < 0.4
 
 def signs(count):
     labels = np.random.randint(0, KINDS, count)
-    images = 0.35 * np.random.randn(count, SIZE, SIZE).astype(np.float32)
+    images = 0.25 * np.random.randn(count, SIZE, SIZE).astype(np.float32)
     for image, label in zip(images, labels, strict=True):
         row, column = np.random.randint(3, 9, 2)
         image[row : row + 9, column : column + 9] += SHAPES[label]
