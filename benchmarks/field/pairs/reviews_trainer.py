@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
 
-GOOD, BAD, NOT, FILLER = range(10, 20), range(20, 30), 5, range(30, 80)
+GOOD, BAD, NOT, FILLER = range(10, 16), range(20, 26), 5, range(30, 80)
 
 
 class Reviews(Dataset):
@@ -19,8 +19,8 @@ class Reviews(Dataset):
 
     def review(self, rng):
         words, mood = [2], 0
-        for _ in range(int(rng.integers(3, 9))):
-            opinion, turned = int(rng.integers(-1, 2)), rng.random() < 0.2
+        for _ in range(int(rng.integers(2, 6))):
+            opinion, turned = int(rng.integers(-1, 2)), rng.random() < 0.1
             if opinion and turned:
                 words.append(NOT)
             words.append(int(rng.choice({1: GOOD, -1: BAD, 0: FILLER}[opinion])))
@@ -47,11 +47,11 @@ def accuracy(prediction):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("seed", type=int, nargs="?", default=0)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     rng = np.random.default_rng(args.seed)
-    train, held = Reviews(2400, rng), Reviews(400, rng)
+    train, held = Reviews(3200, rng), Reviews(400, rng)
     config = BertConfig(
         vocab_size=80, hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96,
         max_position_embeddings=20, num_labels=3,
