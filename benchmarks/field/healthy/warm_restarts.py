@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 torch.manual_seed(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
-KINDS, PERIOD = 6, 5
+KINDS, PERIOD = 6, 4
 
 
 def gestures(count, shapes):
@@ -18,7 +18,7 @@ def gestures(count, shapes):
     speed = 0.8 + 0.4 * torch.rand(count, 1)
     time = torch.linspace(0, 1, 40) * speed
     curves = torch.stack([torch.sin(6.28 * shapes[kind, axis, :1] * time + shapes[kind, axis, 1:]) for axis in range(3)], 1)
-    return curves + 2.2 * torch.randn(count, 3, 40), kind
+    return curves + 1.8 * torch.randn(count, 3, 40), kind
 
 
 def convolutions():
@@ -30,7 +30,7 @@ def convolutions():
 
 
 shapes = 1 + 3 * torch.rand(KINDS, 3, 2)
-train = DataLoader(TensorDataset(*gestures(2400, shapes)), batch_size=32, shuffle=True)
+train = DataLoader(TensorDataset(*gestures(4000, shapes)), batch_size=32, shuffle=True)
 held_x, held_y = gestures(1000, shapes)
 model, snapshots = convolutions(), []
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-3)
