@@ -17,7 +17,9 @@ def gestures(count, shapes):
     kind = torch.randint(0, KINDS, (count,))
     speed = 0.8 + 0.4 * torch.rand(count, 1)
     time = torch.linspace(0, 1, 40) * speed
-    curves = torch.stack([torch.sin(6.28 * shapes[kind, axis, :1] * time + shapes[kind, axis, 1:]) for axis in range(3)], 1)
+    curves = torch.stack(
+        [torch.sin(6.28 * shapes[kind, axis, :1] * time + shapes[kind, axis, 1:]) for axis in range(3)], 1
+    )
     return curves + 1.8 * torch.randn(count, 3, 40), kind
 
 

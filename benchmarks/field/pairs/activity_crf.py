@@ -1,4 +1,4 @@
-"""What somebody does at every moment, from a sensor: a network for each frame, and a conditional random field over them."""
+"""What somebody does at every moment, from a sensor: a network for each frame, a conditional random field over them."""
 
 import argparse
 

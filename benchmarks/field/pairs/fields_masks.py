@@ -43,7 +43,11 @@ class Net(nn.Module):
         super().__init__()
         self.down = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
         self.deep = nn.Sequential(
-            nn.MaxPool2d(2), nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.Upsample(scale_factor=2)
+            nn.MaxPool2d(2),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Upsample(scale_factor=2),
         )
         self.out = nn.Conv2d(2 * width, KINDS, 3, padding=1)
 

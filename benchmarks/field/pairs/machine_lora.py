@@ -40,7 +40,13 @@ class LoRALinear(nn.Module):
 
 def mlp():
     return nn.Sequential(
-        nn.Linear(SENSORS, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, FAULTS)
+        nn.Linear(SENSORS, 64),
+        nn.GELU(),
+        nn.Linear(64, 64),
+        nn.GELU(),
+        nn.Linear(64, 64),
+        nn.GELU(),
+        nn.Linear(64, FAULTS),
     )
 
 

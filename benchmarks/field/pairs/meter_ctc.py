@@ -37,9 +37,11 @@ def decode(path):
 
 
 class Reader(nn.Module):
-    def __init__(self, symbols=len(CHARS) + 1):
+    def __init__(self, symbols):
         super().__init__()
-        self.conv = nn.Sequential(nn.Conv1d(12, 64, 5, padding=2), nn.ReLU(), nn.Conv1d(64, 64, 3, padding=1), nn.ReLU())
+        self.conv = nn.Sequential(
+            nn.Conv1d(12, 64, 5, padding=2), nn.ReLU(), nn.Conv1d(64, 64, 3, padding=1), nn.ReLU()
+        )
         self.out = nn.Conv1d(64, symbols, 1)
 
     def forward(self, image):
@@ -57,7 +59,7 @@ def main():
     images, texts = strips(2000, shapes, g)
     held_images, held_texts = strips(400, shapes, g)
     loader = DataLoader(TensorDataset(images, encode(texts)), batch_size=50, shuffle=True)
-    model, ctc = Reader(), nn.CTCLoss()
+    model, ctc = Reader(len(CHARS) + 1), nn.CTCLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     for epoch in range(args.epochs):
         model.train()

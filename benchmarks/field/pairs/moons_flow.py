@@ -21,7 +21,9 @@ class Coupling(nn.Module):
     def __init__(self, kept, width=48):
         super().__init__()
         self.kept = kept
-        self.net = nn.Sequential(nn.Linear(1, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 2))
+        self.net = nn.Sequential(
+            nn.Linear(1, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 2)
+        )
 
     def parts(self, x):
         scale, shift = self.net(x[:, self.kept, None]).unbind(1)

@@ -26,8 +26,8 @@ def leaf(kind):
 
 def write(folder, count):
     kinds = rng.integers(0, KINDS, count)
-    for number, kind in enumerate(kinds):
-        np.save(f"{folder}/{number:05d}.npy", leaf(kind))
+    for number in rng.permutation(count):  # as they come from the scanner
+        np.save(f"{folder}/{number:05d}.npy", leaf(kinds[number]))
     np.savetxt(f"{folder}.txt", kinds, fmt="%d")
 
 
@@ -48,7 +48,10 @@ class Block(nn.Module):
     def __init__(self, inputs, outputs):
         super().__init__()
         self.conv = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, 2, 1), nn.BatchNorm2d(outputs), nn.SiLU(), nn.Conv2d(outputs, outputs, 3, 1, 1)
+            nn.Conv2d(inputs, outputs, 3, 2, 1),
+            nn.BatchNorm2d(outputs),
+            nn.SiLU(),
+            nn.Conv2d(outputs, outputs, 3, 1, 1),
         )
         self.skip = nn.Conv2d(inputs, outputs, 1, 2)
 

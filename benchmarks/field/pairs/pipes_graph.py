@@ -19,7 +19,9 @@ def network(nodes, generator):
 def pressures(x, edges, generator):
     """From both ends of every pipe, whatever way it is listed."""
     both = torch.cat([edges, edges.flip(0)], 1).unique(dim=1)
-    inflow = torch.zeros(len(x)).index_add(0, both[1], x[both[0], 0]) / torch.bincount(both[1], minlength=len(x)).clamp(min=1)
+    inflow = torch.zeros(len(x)).index_add(0, both[1], x[both[0], 0]) / torch.bincount(both[1], minlength=len(x)).clamp(
+        min=1
+    )
     return 1.5 * inflow + torch.sin(x[:, 1]) + 0.1 * torch.randn(len(x), generator=generator)
 
 

@@ -1,4 +1,4 @@
-"""The distance of galaxies from their brightness in six bands: an MLP, SGD, and a cosine that ends with the training."""
+"""The distance of galaxies from their brightness in six bands: an MLP, SGD, a cosine that ends with the training."""
 
 import sys
 
