@@ -40,7 +40,7 @@ class HeatMap(nn.Module):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("seed", type=int, nargs="?", default=0)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--lr", type=float, default=0.5)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
