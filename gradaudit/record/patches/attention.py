@@ -15,8 +15,6 @@ from gradaudit.record.patches import Patch, leave_out_of, replace, scriptable
 
 _FUSED, _WHOLE = "scaled_dot_product_attention", "multi_head_attention_forward"
 
-_registered: list[Any] = []  # kept, or a later function that is made at its place in memory would be taken for it
-
 
 def install() -> list[Patch]:
     """Wrap the functions that every attention of torch calls."""
@@ -27,11 +25,12 @@ def install() -> list[Patch]:
     if register is not None:
         attention = _attending(getattr(place, _FUSED))
         register(attention, f"aten::{_FUSED}")
-        _registered.append(attention)
         patches.append(replace(place, _FUSED, attention))
     return patches
 
 
+# Made once and kept: scripted code knows it by its address, which another function would get once it is gone.
+@functools.cache
 def _attending(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def scaled_dot_product_attention(*args: Any, **kwargs: Any) -> Any:
