@@ -10,8 +10,8 @@ import msgspec
 from benchmarks.lab.configuration import edited
 
 FIELD = Path(__file__).parent
-Half = Literal["given", "development", "unseen"]
-HALVES: tuple[Half, ...] = ("given", "development", "unseen")
+Half = Literal["given", "development", "unseen", "held-out"]
+HALVES: tuple[Half, ...] = ("given", "development", "unseen", "held-out")
 Variant = Literal["faulty", "repaired", "healthy"]
 
 

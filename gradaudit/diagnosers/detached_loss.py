@@ -10,6 +10,11 @@ the rest of the objective trains the optimizer's parameters, and what the term r
 critical, too, where most objectives are a tensor that no operation with a gradient made, and that was only told to
 require one.
 
+A term without any graph leaves no node: only that something was added. It is a warning where what is left of the
+objective without its other terms is, at each step, one multiple of a loss that was computed without a graph, or both
+are 0. So it is where the script adds a variable without a graph that changes from step to step, and asked for gradients
+of an input without `create_graph=True` before.
+
 ## Why it matters
 
 The term is computed, printed and weighted, and changes nothing. A generator whose adversarial loss goes through
@@ -18,7 +23,8 @@ The term is computed, printed and weighted, and changes nothing. A generator who
 ## What to try
 
 Remove the `.detach()`, `.data`, `.item()`, `torch.no_grad()` or the round trip through numpy between the network and
-this loss. Or give the optimizer the parameters of the network that the loss is made of. Never call
+this loss. Or give the optimizer the parameters of the network that the loss is made of. A penalty on gradients needs
+`create_graph=True` in `torch.autograd.grad`, and a distillation loss the outputs of the student. Never call
 `loss.requires_grad_()`: it hides the error that says that the loss has no graph. Compute the loss from the raw outputs,
 without a threshold, `argmax` or rounding.
 
@@ -28,7 +34,8 @@ A gradient that is stopped on one side of a loss, as in BYOL, SimSiam, VQ or str
 other side reaches the network. A term whose gradients another optimizer uses at the same step, or now and then, is
 not reported, nor one that goes through a function of the script's own, such as a reentrant checkpoint, which hides
 what it reaches. An auxiliary loss on a network that is frozen by leaving it out of the optimizer trains nothing on
-purpose.
+purpose. So does a term that is added for the log alone, as an entropy that makes a cross entropy a divergence: it is
+reported only if it is added, and comes from a loss function of torch.
 """
 
 from collections.abc import Iterator
@@ -36,11 +43,13 @@ from dataclasses import dataclass
 
 from gradaudit.chart_data import Numbers
 from gradaudit.diagnoser import Judged, diagnoser
+from gradaudit.evidence.words.constant_term import constant_action, constant_explanation, constant_headline
 from gradaudit.evidence.words.unchanged import reentrant_checkpoint
 from gradaudit.evidence.words.wording import count, names, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.schema import TermFacts
+from gradaudit.signals.loss.constant_terms import ConstantTerm, constant_terms
 
 _LONGEST = 24  # characters of a label in a headline
 
@@ -75,6 +84,12 @@ class WithoutGraph(Judged, frozen=True):
     span: Span
 
 
+class Constant(Judged, frozen=True):
+    """A term of the objective has no graph at all."""
+
+    term: ConstantTerm
+
+
 class Attached(Judged, frozen=True):
     """Each term reaches parameters that are stepped."""
 
@@ -98,7 +113,9 @@ class Attached(Judged, frozen=True):
         "stale_gradient",
     ),
 )
-def detached_loss(run: Run, limits: Limits) -> Iterator[Detached | WithoutGraph | Attached | NotApplicable | Skipped]:
+def detached_loss(
+    run: Run, limits: Limits
+) -> Iterator[Detached | WithoutGraph | Constant | Attached | NotApplicable | Skipped]:
     """Look for terms whose gradients nobody uses."""
     graph = run.meta.graph
     if graph.leaf_roots >= limits.looks and graph.leaf_roots > len(graph.looks):
@@ -116,7 +133,9 @@ def detached_loss(run: Run, limits: Limits) -> Iterator[Detached | WithoutGraph 
     found = [term for term in graph.terms if _is_detached(term, limits) and owners.issuperset(term.optimizers)]
     whole = next((term for term in found if not term.beside), None)
     yield from (_detached(run, term) for term in found if term.beside or term is whole)
-    if not found:
+    constant = [Constant(term) for term in constant_terms(graph, limits.looks)]
+    yield from constant
+    if not found and not constant:
         yield Attached(len(graph.terms), len(graph.looks))
 
 
@@ -202,6 +221,25 @@ def _without_graph(found: WithoutGraph, limits: Limits) -> Finding:
         ],
         measures=[
             Measure(quantity="backwards from a tensor without a graph", value=found.looks, comparison=">=",
+                    threshold=limits.looks, unit="count", option="looks"),
+        ],
+    )  # fmt: skip
+
+
+@detached_loss.tell
+def _constant(found: Constant, limits: Limits) -> Finding:
+    term = found.term
+    return Finding(
+        severity=Severity.WARNING,
+        confidence=Confidence.HIGH if term.factor is None else Confidence.CERTAIN,
+        title="Constant term of the objective",
+        headline=constant_headline(term),
+        explanation=constant_explanation(term),
+        span=Span(first=max(0, term.first), last=max(0, term.first, term.last)),
+        actions=[constant_action(term)],
+        measures=[
+            Measure(quantity="tensors that it reaches", value=0, comparison="<", threshold=1, unit="count"),
+            Measure(quantity="backwards in which that was so", value=term.looks, comparison=">=",
                     threshold=limits.looks, unit="count", option="looks"),
         ],
     )  # fmt: skip

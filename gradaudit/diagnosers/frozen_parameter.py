@@ -4,15 +4,16 @@
 
 Parameter tensors that no recorded step changed, over at least `least_steps` steps that were taken, and the reason. It
 is critical when an optimizer holds the tensor and its learning rate is 0 at every step, when no gradient reaches any
-part of the model or one that is called before all that is trained, when every gradient is exactly zero at the step, or
-when there is a gradient and the weights stay as they are. It is a warning when the tensor has a gradient and is in no
-optimizer while its neighbours train, when its gradient is exactly zero, when the loss does not depend on the result of
-modules that hold `ignored` of the elements, are called with a gradient and start with initial values, and when no
-gradient reaches it and it was not seen whether its module is called; in a run that learns nothing these are critical,
-too. It is a note when no step calls the module, when the loss does not depend on the result of any other, when an
-optimizer holds a tensor whose `requires_grad` is False, when what no optimizer has is more than `backbone` of the model
-or comes before all that is trained, which is transfer learning, when an expert or block among its like is not used, and
-when the gradient is below `faint` of the largest tensor's, per element. Embedding tables are left to `dead_embedding`.
+part of the model or one that is called before all that is trained, when the graphs behind the backwards reach all that
+the optimizer has and no step finds a gradient, when every gradient is exactly zero at the step, or when there is a
+gradient and the weights stay as they are. It is a warning when the tensor has a gradient and is in no optimizer while
+its neighbours train, when its gradient is exactly zero, when the loss does not depend on the result of modules that
+hold `ignored` of the elements, are called with a gradient and start with initial values, and when no gradient reaches
+it and it was not seen whether its module is called; in a run that learns nothing these are critical, too. It is a note
+when no step calls the module, when the loss does not depend on the result of any other, when an optimizer holds a
+tensor whose `requires_grad` is False, when what no optimizer has is more than `backbone` of the model or comes before
+all that is trained, which is transfer learning, when an expert or block among its like is not used, and when the
+gradient is below `faint` of the largest tensor's, per element. Embedding tables are left to `dead_embedding`.
 
 Nothing is said of what is frozen and in no optimizer, nor of copies: parts without a gradient that have the names,
 shapes and first values of a part that is trained, as target networks, teachers and averages.
@@ -180,14 +181,14 @@ def _unchanged(training: Training, still: Mask, limits: Limits) -> Iterator[Unch
         yield Unchanged(
             group=group,
             severity=Severity.CRITICAL if broken else severity,
-            is_certain=reason in _CERTAIN or all(map(probed_whole, named)),
+            is_certain=reason in _CERTAIN or group.cause == "cleared" or all(map(probed_whole, named)),
             follows=_OF_SMALL_UPDATES if group.cause == "below precision" else (),
         )
 
 
 def _severity(cause: Cause) -> Severity:
     match cause:
-        case "rate zero" | "nothing reached" | "cut off" | "all zero":
+        case "rate zero" | "nothing reached" | "cleared" | "cut off" | "all zero":
             return Severity.CRITICAL
         case "half precision" | "below precision" | "no effect":
             return Severity.CRITICAL

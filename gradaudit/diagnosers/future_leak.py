@@ -7,6 +7,10 @@ ahead, each position but the last finds its target one place further in the inpu
 other position, the first and the last but one among them, is below `copied` of the last position's, although their
 targets differ as much (`varied`). It takes `targets` predictions in each position, and evaluations that show the same.
 
+And the masks of torch's attention in training, whatever the losses: `following` of at least `compared` targets are the
+next id of the same sequence, each prediction is made from the id at its place along a residual stream, and none of the
+self-attention over these ids has a mask between positions. A mask of padding alone hides no later token.
+
 ## Why it matters
 
 The model learns to copy, and no more. When it generates text there is no next token to copy, and it is no better than
@@ -22,7 +26,8 @@ output before it may change.
 
 Where the sequence ends with what nothing before it tells, and all before is certain: sequences that count, say, and
 end with a random token. Not found is a leak where the last target is in the input, too, as in models that drop their
-last output, or where all sequences end with the same token.
+last output, or where all sequences end with the same token; there, and in any model, a mask that is missing is found
+by the second way alone, which sees `scaled_dot_product_attention` and `nn.MultiheadAttention` outside of compiled code.
 """
 
 from collections.abc import Iterator
@@ -32,7 +37,7 @@ from typing import Literal
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.positions import position_chart
 from gradaudit.evidence.words.future_leak import hide_the_future
-from gradaudit.evidence.words.wording import count, number, percent
+from gradaudit.evidence.words.wording import count, number, percent, plural
 from gradaudit.findings import (
     Clean,
     Confidence,
@@ -45,6 +50,8 @@ from gradaudit.findings import (
     ratio,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.data.attended import OpenAttention, open_attentions
+from gradaudit.signals.data.sources import last_step
 from gradaudit.signals.layers.looks_ahead import LooksAhead, looks_ahead
 from gradaudit.signals.loss.positions import Profile, SequenceLoss, sequence_losses
 
@@ -59,6 +66,8 @@ class Limits:
     copied: float = 0.3  # leaks of four architectures end below 0.04, and causal models of the same data above 0.9
     varied: float = 0.5  # of the entropy of the last position's targets: padding that is not ignored has none
     targets: float = 8  # seven other positions have as many: of a causal model, none of 56 targets can be copied
+    following: float = 0.98  # of the targets that are the next id; a masked language model has those by chance alone
+    compared: float = 100.0  # targets; fewer may be the next id by chance, in short sequences of few tokens
 
 
 class Leak(Judged, frozen=True):
@@ -69,6 +78,14 @@ class Leak(Judged, frozen=True):
     variety: float  # the smallest entropy of another position's targets, of the last one's
     modules: tuple[LooksAhead, ...]  # that may look ahead
     span: Span
+
+
+class Open(Judged, frozen=True):
+    """Attention sees the next token, which is the target."""
+
+    seen: OpenAttention
+    modules: tuple[LooksAhead, ...]
+    last_step: int
 
 
 class NoContrast(Judged, frozen=True):
@@ -94,8 +111,13 @@ class NotSeen(Judged, frozen=True):
     minimum_steps=20,
     explains=("no_signal", "overfitting", "unstable_loss", "loss_spike", "premature_plateau", "vanishing_gradient"),
 )
-def future_leak(run: Run, limits: Limits) -> Iterator[Leak | NoContrast | NotSeen | NotApplicable]:
-    """Hold the loss of the last position against that of the others."""
+def future_leak(run: Run, limits: Limits) -> Iterator[Leak | Open | NoContrast | NotSeen | NotApplicable]:
+    """Look for a mask that is missing; else hold the loss of the last position against that of the others."""
+    unmasked = open_attentions(run, limits.following, limits.compared)
+    if unmasked:
+        attention = [one for one in looks_ahead(run) if one.kind == "attention"]
+        yield Open(unmasked[0], tuple(attention), last_step(run))
+        return
     found = list(sequence_losses(run))
     enough = [seen for seen in found if seen.training.targets.min() >= limits.targets]
     leaks = [seen for seen in enough if _leaks(seen, limits)]
@@ -164,6 +186,33 @@ def _not_seen(found: NotSeen, limits: Limits) -> Skipped:
         f"{count(limits.targets)}",
         enable="train for more steps",
     )
+
+
+@future_leak.tell
+def _open(found: Open, limits: Limits) -> Finding:
+    seen = found.seen
+    return Finding(
+        severity=Severity.CRITICAL,
+        confidence=Confidence.CERTAIN,
+        title="Future leak",
+        headline=f"Attention has no causal mask, and {percent(seen.equal)} of the targets are the next token of its "
+        "input",
+        explanation=f"{count(seen.targets)} targets were compared with the input: each position is asked for the token "
+        "after it. None of the "
+        f"{plural(seen.facts.open, 'call')} of self-attention over that input that were looked at has a mask between "
+        "positions, so that each position sees the token it is asked for. The model learns to copy, and what it "
+        "generates is what an untrained one would.",
+        span=Span(first=0, last=found.last_step),
+        actions=hide_the_future(found.modules),
+        measures=[
+            Measure(quantity="targets equal to the next input", value=seen.equal, comparison=">=",
+                    threshold=limits.following, unit="fraction", option="following"),
+            Measure(quantity="targets compared", value=seen.targets, comparison=">=", threshold=limits.compared,
+                    unit="count", option="compared"),
+            Measure(quantity="calls of self-attention with a mask between positions", value=seen.facts.masked,
+                    comparison="<=", threshold=0, unit="count"),
+        ],
+    )  # fmt: skip
 
 
 @future_leak.tell

@@ -4,7 +4,8 @@
 
 The number of operations behind each backward of the first steps, and of steps that double, and how many steps before
 it the oldest of these was made. The graph reaches back over `steps` steps or more and over the share `share` of all
-steps so far, and it has at least `growth` times as many operations as the first one.
+steps so far, and it has at least `growth` times as many operations as the first one. How much longer a step takes in
+the last quarter of the run than in the first is told beside it, and decides nothing.
 
 ## Why it matters
 
@@ -22,8 +23,11 @@ Truncated backpropagation through time over a fixed number of steps reaches back
 reported. An inner loop whose whole history is wanted, as in meta-learning, is one step of the outer optimizer.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+import msgspec
 
 from gradaudit.chart_data import Lines
 from gradaudit.diagnoser import Judged, diagnoser
@@ -32,6 +36,9 @@ from gradaudit.evidence.words.wording import count, number, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.schema import GraphLookFacts
+from gradaudit.signals.run.slowdown import slowdown
+
+_SLOWER = 1.2  # times: steps of one run differ by less in their medians
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ class Growing(Judged, frozen=True):
     reach: int  # steps
     steps: tuple[int, ...]
     counts: tuple[int, ...]  # nodes at each
+    slower: float = math.nan  # median seconds of a step in the last quarter over those in the first; NaN unknown
 
 
 class Constant(Judged, frozen=True):
@@ -79,7 +87,7 @@ def growing_graph(run: Run, limits: Limits) -> Iterator[Growing | Constant | Not
         groups.setdefault(tuple(look.optimizers), []).append(look)
     found = [one for group in groups.values() if (one := _growing(group, limits)) is not None]
     if found:
-        yield max(found, key=lambda one: one.reach)
+        yield msgspec.structs.replace(max(found, key=lambda one: one.reach), slower=slowdown(run))
     else:
         yield Constant(len(looks), max(look.nodes for look in looks), max(look.reaches_back for look in looks))
 
@@ -119,8 +127,12 @@ def _finding(found: Growing, limits: Limits) -> Finding:
         explanation=f"Behind the backward of step {count(found.step)} lie operations that were made "
         f"{plural(found.reach, 'step')} before it, so a tensor that the script carries from step to step keeps its "
         f"history. The graph has {count(found.nodes)} operations, "
-        f"{number(found.nodes / max(1, found.first_nodes))} times as many as the first one, and each step "
-        "takes longer than the one before.",
+        f"{number(found.nodes / max(1, found.first_nodes))} times as many as the first one."
+        + (
+            f" A step in the last quarter of the run takes {number(found.slower)} times as long as one in the first."
+            if found.slower >= _SLOWER
+            else ""
+        ),
         span=Span(first=min(found.steps), last=max(found.steps)),
         evidence=[
             Lines(
@@ -145,5 +157,7 @@ def _finding(found: Growing, limits: Limits) -> Finding:
                     threshold=limits.share, option="share"),
             Measure(quantity="operations / those of the first graph", value=found.nodes / max(1, found.first_nodes),
                     comparison=">=", threshold=limits.growth, option="growth"),
+            Measure(quantity="seconds of a step in the last quarter / in the first", value=found.slower,
+                    comparison=">=", threshold=_SLOWER, decides="cause"),
         ],
     )  # fmt: skip

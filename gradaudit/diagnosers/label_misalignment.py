@@ -1,4 +1,4 @@
-"""The targets of a language model are not the next tokens: they are the inputs, or the tokens after the next.
+"""The targets are not ahead of the input: they are part of it, or the tokens after the next ones.
 
 ## What it looks for
 
@@ -6,6 +6,10 @@ The ids of the embedding calls of a training step and the integer targets of its
 slice of the predictions is counted. At least `equal` of the valid targets are the id two places on (shifted twice), or
 the id at their own place in a model that is seen to be causal (not shifted): critical, and at no loss of the step are
 they the next id. At least `targets` valid targets must have been compared.
+
+And floating targets of one number, against each position of the input in the batches of a DataLoader. Where one
+position equals the target in all of `targets` examples, it is critical if these are windows of one series, which hold
+the same values at other positions: what is forecast is known. Else it is a note: a column of a table may be the target.
 
 ## Why it matters
 
@@ -19,9 +23,10 @@ out takes `logits[:, :-1]` and `ids[:, 1:]`.
 
 ## When it is wrong
 
-Where the token after the next is what shall be predicted. Models that see the whole sequence, such as autoencoders and
-masked language models, are not judged by targets that are their inputs. A causal model is known by
-scaled_dot_product_attention with `is_causal`, a triangular mask among its buffers, or its one recurrent module.
+Where the token after the next is what shall be predicted, or a value of a window is to be repeated. Models that see the
+whole sequence, such as autoencoders and masked language models, are not judged by targets that are their inputs. A
+causal model is known by scaled_dot_product_attention with `is_causal`, a triangular mask among its buffers, or its one
+recurrent module.
 """
 
 from collections.abc import Iterator
@@ -32,10 +37,9 @@ from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.words.wording import count, percent
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
-from gradaudit.schema.loaders import AlignmentFacts, LoaderFacts
-from gradaudit.signals.data.sources import equal_share, last_step, training_sources
+from gradaudit.schema.loaders import AlignmentFacts, EchoFacts, LoaderFacts
+from gradaudit.signals.data.sources import compared, equal_share, last_step, training_sources
 
-_SHIFTS = (-1, 0, 1, 2)
 _ELSEWHERE = 0.9  # of the targets equal at another shift: the sequence repeats itself, and no shift can be told
 _DRIVEN = ("no_learning", "no_signal", "overfitting", "premature_plateau", "learning_rate_too_low",
            "validation_better_than_train", "output_head_growth")  # fmt: skip
@@ -81,6 +85,13 @@ class Aligned(Judged, frozen=True):
     same: float  # that are the id at their own place
 
 
+class Echo(Judged, frozen=True):
+    """The target of each example is one position of its input."""
+
+    facts: EchoFacts
+    last_step: int
+
+
 class NoSequences(Judged, frozen=True):
     """No ids of an embedding were seen beside integer targets."""
 
@@ -88,11 +99,15 @@ class NoSequences(Judged, frozen=True):
 @diagnoser(worst=Severity.CRITICAL, explains=_DRIVEN)
 def label_misalignment(
     run: Run, limits: Limits
-) -> Iterator[ShiftedTwice | NotShifted | Aligned | NoSequences | Skipped]:
+) -> Iterator[ShiftedTwice | NotShifted | Echo | Aligned | NoSequences | Skipped]:
     """Look at which shift targets and inputs are equal."""
     if not run.meta.loaders:
         yield Skipped(reason="what batches hold was not recorded",
                       enable="record again with this version, without --no-data")  # fmt: skip
+        return
+    echoes = [source.echo for source in training_sources(run) if source.echo.examples >= limits.targets]
+    if echoes:
+        yield Echo(echoes[0], last_step(run))
         return
     known = [(source, facts) for source in training_sources(run) for facts in source.alignments]
     known = [(source, facts) for source, facts in known if sum(facts.compared)]
@@ -124,16 +139,12 @@ def _misaligned(
     run: Run, source: LoaderFacts, facts: AlignmentFacts, limits: Limits
 ) -> ShiftedTwice | NotShifted | None:
     same, following, later = (equal_share(facts, shift) for shift in (0, 1, 2))
-    if later >= limits.equal and max(same, following) < _ELSEWHERE and _compared(facts, 2) >= limits.targets:
-        return ShiftedTwice(facts, later, _compared(facts, 2), last_step(run))
+    if later >= limits.equal and max(same, following) < _ELSEWHERE and compared(facts, 2) >= limits.targets:
+        return ShiftedTwice(facts, later, compared(facts, 2), last_step(run))
     alone = facts.ids_calls == 1 and max(following, later) < _ELSEWHERE
-    if same >= limits.equal and alone and source.causal in _WHY and _compared(facts, 0) >= limits.targets:
-        return NotShifted(facts, same, _compared(facts, 0), source.causal, last_step(run))
+    if same >= limits.equal and alone and source.causal in _WHY and compared(facts, 0) >= limits.targets:
+        return NotShifted(facts, same, compared(facts, 0), source.causal, last_step(run))
     return None
-
-
-def _compared(facts: AlignmentFacts, shift: int) -> int:
-    return facts.compared[_SHIFTS.index(shift)]
 
 
 @label_misalignment.tell
@@ -195,6 +206,42 @@ def _not_shifted(found: NotShifted, limits: Limits) -> Finding:
         ],
         measures=_measures(found.equal, found.targets, "targets equal to the input at their place", limits),
     )
+
+
+@label_misalignment.tell
+def _echo(found: Echo, limits: Limits) -> Finding:
+    facts = found.facts
+    where = f"{_place(facts)} of the input"
+    of_windows = facts.windows > 0
+    why = (
+        "The examples are windows of one series, and the value to be forecast is in its window: the model copies it, "
+        "and its error says nothing of a forecast."
+        if of_windows
+        else "If that position is a column of a table, the answer is among the features, and the model needs no other. "
+        "If repeating it is the task, nothing is wrong."
+    )
+    return Finding(
+        severity=Severity.CRITICAL if of_windows else Severity.NOTE,
+        confidence=Confidence.CERTAIN,
+        title="Target in its window" if of_windows else "Target among the inputs",
+        headline=f"In all {count(facts.examples)} examples looked at the target equals {where}",
+        explanation=f"{count(facts.batches)} training batches were compared position by position. {why}",
+        span=Span(first=0, last=found.last_step),
+        actions=[
+            Action(
+                text="Take the target from behind the window",
+                code="x, y = series[i : i + window], series[i + window]",
+            )
+            if of_windows
+            else Action(text=f"Leave {where} out of the features, or check that it is known when the model is used")
+        ],
+        measures=_measures(1.0, facts.examples, "targets equal to one position of the input", limits),
+    )
+
+
+def _place(facts: EchoFacts) -> str:
+    counted = [f"{one + 1} of {size}" for one, size in zip(facts.position, facts.sizes, strict=True)]
+    return "position " + ", ".join(counted)
 
 
 def _measures(equal: float, targets: int, quantity: str, limits: Limits) -> list[Measure]:

@@ -129,6 +129,7 @@ class OversizedUpdate(Judged, frozen=True):
         "dead_relu",
         "no_signal",
         "premature_plateau",
+        "representation_collapse",
     ),
 )
 def learning_rate_too_high(

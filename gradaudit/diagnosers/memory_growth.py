@@ -5,9 +5,10 @@
 The resident memory of the process and what torch has allocated on the device, at steps a quarter apart and every
 minute. What counts begins after the first epoch and a tenth of the run. Memory grows steadily where it gains at least
 `grown` of what it was there, and `least` megabytes, and each third of the rest gains at least `steady` of what the
-fastest third does per step. Beside it some graphs are marked: where more than `kept` of those of earlier losses still
-exist at the end, the script holds on to its losses, which is a warning with growth, or where all of `every` or more
-exist, and else a note. Growth on the device is a warning, too; that of the host alone is a note.
+fastest third does per step. Beside it some graphs are marked, of objectives and of losses that are evaluated without
+`torch.no_grad()`: where more than `kept` of those of earlier losses still exist at the end, the script holds on to its
+losses, which is a warning with growth, or where all of `every` or more exist, and else a note. Growth on the device is
+a warning, too; that of the host alone is a note.
 
 ## Why it matters
 
@@ -16,7 +17,8 @@ long after the line that filled it.
 
 ## What to try
 
-Keep numbers, not tensors: `total += loss.item()`, `outputs.append(output.detach().cpu())`.
+Keep numbers, not tensors: `total += loss.item()`, `outputs.append(output.detach().cpu())`. Evaluate within
+`torch.no_grad()`: a graph that no backward goes through keeps all that the forward pass computed.
 
 ## When it is wrong
 
@@ -33,6 +35,7 @@ from gradaudit.evidence.charts.memory import memory_chart
 from gradaudit.evidence.words.wording import count, number, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, Severity, Skipped, Span
 from gradaudit.reading.run import Run
+from gradaudit.schema import GraphsKept
 from gradaudit.signals.run.memory import MEGABYTE, MemoryCourse, memory_course
 
 _FEW, _HALF = 3, 0.5  # graphs; of the run, that the oldest of them goes back
@@ -56,6 +59,7 @@ class Growth(Judged, frozen=True):
     graphs: int  # kept
     marked: int
     back: int  # steps from the oldest one kept to the last look
+    evaluated: bool  # they are those of losses without a backward
     span: Span
 
 
@@ -76,20 +80,26 @@ def memory_growth(run: Run, limits: Limits) -> Iterator[Growth | Level | Skipped
         return
     courses = [course for kind in ("device", "host") if (course := memory_course(run, kind)) is not None]
     growing = [one for one in courses if _grows(one, limits)]
-    graphs, last = facts.graphs, int(run.steps["global_step"].iloc[-1])
-    kept = graphs.alive > max(_FEW, limits.kept * graphs.marked) and graphs.steps >= _HALF * last
-    if growing or kept:
+    last = int(run.steps["global_step"].iloc[-1])
+    held = [one for one in (facts.graphs, facts.evaluation_graphs) if _is_kept(one, last, limits)]
+    graphs = held[0] if held else facts.graphs
+    if growing or held:
         first = min(growing[0].first_step, last) if growing else max(0, last - graphs.steps)
         yield Growth(
             course=growing[0] if growing else None,
-            graphs=graphs.alive if kept else 0,
+            graphs=graphs.alive if held else 0,
             marked=graphs.marked,
             back=graphs.steps,
+            evaluated=bool(held) and graphs is facts.evaluation_graphs,
             span=Span(first=first, last=last),
         )
         return
     host = next((one for one in courses if one.kind == "host"), None)
     yield Level(host.first if host else math.nan, host.last if host else math.nan, len(facts.memory))
+
+
+def _is_kept(graphs: GraphsKept, last: int, limits: Limits) -> bool:
+    return graphs.alive > max(_FEW, limits.kept * graphs.marked) and graphs.steps >= _HALF * last
 
 
 def _grows(course: MemoryCourse, limits: Limits) -> bool:
@@ -114,12 +124,13 @@ def _finding(found: Growth, run: Run, limits: Limits) -> Finding:
     return Finding(
         severity=Severity.WARNING if bad else Severity.NOTE,
         confidence=Confidence.CERTAIN if found.graphs else Confidence.MEDIUM,
-        title="Losses kept with their graphs" if found.graphs else "Memory grows with every step",
+        title=_title(found),
         headline=_headline(found),
         explanation=_explanation(found),
         span=found.span,
         evidence=[chart] if (chart := memory_chart(run)).series else [],
         actions=[
+            *([_NO_GRAD] if found.evaluated else []),
             Action(
                 text="Keep the number of each loss, loss.item(), and not the tensor"
                 if found.graphs
@@ -135,10 +146,23 @@ def _finding(found: Growth, run: Run, limits: Limits) -> Finding:
     )
 
 
+_NO_GRAD = Action(
+    text="Evaluate within no_grad(), so that no graph is made, and keep 1 number of each loss",
+    code="with torch.no_grad():\n    loss = criterion(model(x), y)\nhistory.append(loss.item())",
+)
+
+
+def _title(found: Growth) -> str:
+    if not found.graphs:
+        return "Memory grows with every step"
+    return "Evaluation losses kept with graphs" if found.evaluated else "Losses kept with their graphs"
+
+
 def _headline(found: Growth) -> str:
     course = found.course
     if course is None:
-        return f"{count(found.graphs)} of {plural(found.marked, 'graph')} of earlier losses still exist at the end"
+        of = "evaluated" if found.evaluated else "earlier"
+        return f"{count(found.graphs)} of {plural(found.marked, 'graph')} of {of} losses still exist at the end"
     where = "Device memory" if course.kind == "device" else "Memory of the process"
     return (
         f"{where} grows by {_size(course.per_step)} a step, from {number(course.first / MEGABYTE)} to "
@@ -154,7 +178,12 @@ def _explanation(found: Growth) -> str:
     if not found.graphs:
         return "It grows as fast at the end as at the start, so that something is kept at every step."
     kept = f"{count(found.graphs)} of {plural(found.marked, 'graph')} that were marked still exist"
-    return f"{kept}, the oldest for {plural(found.back, 'step')}: the script keeps its losses with their graphs."
+    whose = (
+        "the script keeps losses that it evaluates with gradients enabled, and with each what the forward pass computed"
+        if found.evaluated
+        else "the script keeps its losses with their graphs"
+    )
+    return f"{kept}, the oldest for {plural(found.back, 'step')}: {whose}."
 
 
 def _measures(found: Growth, limits: Limits) -> list[Measure]:

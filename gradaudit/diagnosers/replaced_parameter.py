@@ -1,4 +1,4 @@
-"""Parameters that are used are in no optimizer: they were replaced after it was made, or are kept in a plain list.
+"""Parameters that are used are in no optimizer: it was made before they were, and holds others in their place.
 
 ## What it looks for
 
@@ -6,15 +6,7 @@ At the steps 1, 2, 3, 4, 6, 8, 12 ... of each optimizer, of one that is made ane
 that no living module holds, or an optimizer none of whose parameters has a gradient; and parameters of living modules
 that have a gradient, are in no optimizer and have the same shape, or the same but for one size, or any size where the
 optimizer holds nothing else. Both together are critical where none of the optimizer's parameters has a gradient, else
-a warning.
-
-And modules or parameters that a module keeps in a plain list, tuple or dict: `model.parameters()` does not find them.
-It is a warning where they have a gradient, are in no optimizer, are not registered elsewhere, and nothing writes to
-them, and critical where they are `most` of the elements. The optimizer has to make `least` steps.
-
-In the graph behind the objective, at the first steps and at steps that double: parameters beside those that are
-stepped, of no module that an optimizer holds something of. It is a warning where no optimizer takes them up to the end,
-nothing changes them over `least` steps, and more than half of their elements are as torch.nn draws them.
+a warning. The optimizer has to make `least` steps.
 
 ## Why it matters
 
@@ -24,30 +16,24 @@ trained. Nothing fails: their gradients are computed at every step, and the opti
 ## What to try
 
 Make the optimizer after the model has got its last module: after a new head, `resize_token_embeddings`, `weight_norm`,
-`load_state_dict(assign=True)` or a copy of the model. Later, call `optimizer.add_param_group`. Keep layers in
-`nn.ModuleList` or `nn.ModuleDict`, and parameters in `nn.ParameterList`.
+`load_state_dict(assign=True)` or a copy of the model. Later, call `optimizer.add_param_group`.
 
 ## When it is wrong
 
 A part that the script updates itself, without an optimizer, while the optimizer holds one like it that is not used.
-Random features that are meant to stay: freeze them with `requires_grad_(False)`.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gradaudit.chart_data import Numbers
 from gradaudit.diagnoser import Judged, diagnoser
-from gradaudit.evidence.charts.lines import loss_chart
-from gradaudit.evidence.words.wording import count, names, percent, plural
+from gradaudit.evidence.words.wording import count, names, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, Severity, Skipped, Span
 from gradaudit.reading.run import Run
-from gradaudit.schema import ReplacedFacts, UnregisteredFacts
-from gradaudit.signals.layers.untrained import is_drawn
+from gradaudit.schema import ReplacedFacts
 
 _ROWS = 12
-_HALF = 0.5  # of the elements: what was loaded has next to none that are as drawn, what is new has nearly all
 
 
 @dataclass(frozen=True)
@@ -55,7 +41,6 @@ class Limits:
     """From when on it counts."""
 
     least: float = 5  # steps: a script may look at a loss before it makes its real optimizer
-    most: float = 0.5  # of the elements of the model: the rest learns on top of random layers
 
 
 class Untrained(Judged, frozen=True):
@@ -63,25 +48,6 @@ class Untrained(Judged, frozen=True):
 
     facts: ReplacedFacts
     steps: int  # of the optimizer
-    span: Span
-
-
-class Unregistered(Judged, frozen=True):
-    """A plain list keeps parameters that no optimizer holds."""
-
-    facts: UnregisteredFacts
-    share: float  # of the elements that are trained or should be
-    owned: int  # parameter tensors in an optimizer
-    steps: int
-    span: Span
-
-
-class Outside(Judged, frozen=True):
-    """Parameters beside those that are stepped, which no optimizer holds."""
-
-    names: tuple[str, ...]
-    owned: int  # tensors that the objective reaches and an optimizer holds
-    steps: int  # over which nothing changed them
     span: Span
 
 
@@ -99,54 +65,21 @@ class Whole(Judged, frozen=True):
               "dead_embedding", "noise_module", "stale_gradient", "layer_imbalance", "overfitting", "gradient_growth",
               "vanishing_gradient", "initial_loss_mismatch"),
 )  # fmt: skip
-def replaced_parameter(run: Run, limits: Limits) -> Iterator[Untrained | Unregistered | Outside | Whole | Skipped]:
+def replaced_parameter(run: Run, limits: Limits) -> Iterator[Untrained | Whole | Skipped]:
     """Look which optimizers hold what no module does."""
     facts = run.meta.schedules
     if not facts.recorded:
         yield Skipped(reason="whether modules were replaced was not recorded", enable="record again with this version")
         return
     last = int(run.steps["global_step"].iloc[-1])
-    found: list[Untrained | Unregistered | Outside] = [
+    found = [
         Untrained(one, steps, Span(first=min(one.first_step, last), last=last))
         for one in facts.replaced
         if (steps := len(run.training(one.optimizer).steps)) >= limits.least
     ]
-    found += _in_lists(run, last, limits)
-    outside = _outside(run, last, limits)
-    if outside is not None and not found:
-        found.append(outside)
     yield from found
     if not found:
         yield Whole(sum(tensor.optimizer >= 0 for tensor in run.meta.tensors))
-
-
-def _in_lists(run: Run, last: int, limits: Limits) -> list[Unregistered]:
-    steps = len(run.steps)
-    if steps < limits.least:
-        return []
-    owned = [tensor for tensor in run.meta.tensors if tensor.optimizer >= 0]
-    of_all = sum(tensor.elements for tensor in owned) + sum(one.elements for one in run.meta.schedules.unregistered)
-    return [
-        Unregistered(one, one.elements / max(1, of_all), len(owned), steps, Span(first=0, last=last))
-        for one in run.meta.schedules.unregistered
-    ]
-
-
-def _outside(run: Run, last: int, limits: Limits) -> Outside | None:
-    graph = run.meta.graph
-    still = [one for one in graph.outside if not one.moved and one.last - one.first + 1 >= limits.least]
-    # What was loaded may be meant to stay: a perceptual loss, a reward model.
-    matrices = [one for one in still if len(one.sizes) > 1 and one.norm is not None and one.largest is not None]
-    new = [one for one in matrices if is_drawn(one.sampled, one.norm or 0.0, one.largest or 0.0)]
-    if not sum(math.prod(one.sizes) for one in new) > _HALF * sum(math.prod(one.sizes) for one in matrices):
-        return None
-    reached = {number for term in graph.terms if term.used for number in term.tensors}
-    return Outside(
-        names=tuple(one.name or str(tuple(one.sizes)) for one in still),
-        owned=sum(tensor.id in reached and tensor.optimizer >= 0 for tensor in run.meta.tensors),
-        steps=max(one.last - one.first + 1 for one in still),
-        span=Span(first=max(0, min(min(one.first for one in still), last)), last=max(0, last)),
-    )
 
 
 @replaced_parameter.tell
@@ -187,72 +120,6 @@ def _finding(found: Untrained, limits: Limits) -> Finding:
                     unit="count", option="least"),
             Measure(quantity="its parameters that no module holds", value=facts.missing, comparison=">=", threshold=1,
                     unit="count", decides="cause"),
-        ],
-    )  # fmt: skip
-
-
-@replaced_parameter.tell
-def _in_a_list(found: Unregistered, run: Run, limits: Limits) -> Finding:
-    facts = found.facts
-    what, right = ("layers", "nn.ModuleList") if facts.modules else ("parameters", "nn.ParameterList")
-    right = right if facts.container != "dict" else right.replace("List", "Dict")
-    attribute = facts.name.rpartition(".")[2]
-    return Finding(
-        severity=Severity.CRITICAL if found.share > limits.most else Severity.WARNING,
-        confidence=Confidence.CERTAIN,
-        title=f"{what.capitalize()} in a plain {facts.container}",
-        headline=f"{facts.holder}.{attribute} is a plain {facts.container}: no optimizer holds its "
-        f"{plural(facts.tensors, 'parameter')}",
-        explanation=f"model.parameters() does not find what {facts.name} keeps: "
-        f"{percent(found.share)} of the elements get a gradient and are never changed. They are missing from "
-        "state_dict(), and stay behind at model.to(device), too.",
-        span=found.span,
-        evidence=[
-            loss_chart(run.trainings[0], "The training loss: what is in no optimizer never changes.", [])
-        ],
-        actions=[
-            Action(text=f"Make self.{attribute} of {facts.holder} an {right}", code=f"self.{attribute} = {right}(...)"),
-        ],
-        measures=[
-            Measure(quantity="parameters with a gradient in no optimizer", value=facts.tensors, comparison=">=",
-                    threshold=1, unit="count"),
-            Measure(quantity="steps", value=found.steps, comparison=">=", threshold=limits.least, unit="count",
-                    option="least"),
-            Measure(quantity="share of the elements", value=found.share, comparison=">", threshold=limits.most,
-                    unit="fraction", option="most", decides="critical"),
-        ],
-    )  # fmt: skip
-
-
-@replaced_parameter.tell
-def _beside(found: Outside, run: Run, limits: Limits) -> Finding:
-    every = len(found.names) + found.owned
-    first = found.names[0]
-    return Finding(
-        severity=Severity.WARNING,
-        confidence=Confidence.CERTAIN,
-        title="Layers outside the optimizer",
-        headline=f"The objective reaches {plural(every, 'parameter tensor')}, and the optimizer holds "
-        f"{count(found.owned)} of them",
-        explanation=f"In no optimizer: {names(list(found.names), 4)}. Each backward computes their gradients, and they "
-        "keep the random values that they were initialised with. parameters() of the model does not give them: their "
-        "layers may be held in a Python list or dictionary, or made in forward().",
-        span=found.span,
-        tensors=list(found.names)[:16],
-        evidence=[loss_chart(run.trainings[0], "The training loss: what is in no optimizer never changes.", [])],
-        actions=[
-            Action(
-                text=f"Register the layers of {first}, and of {count(len(found.names) - 1)} tensors more, in the model",
-                code="self.layers = torch.nn.ModuleList(layers)  # not a Python list",
-            ),
-            Action(text="Or add them to the optimizer", code='optimizer.add_param_group({"params": new.parameters()})'),
-            Action(text="If they are meant to stay as they are, freeze them", code="layer.requires_grad_(False)"),
-        ],
-        measures=[
-            Measure(quantity="parameters that the objective reaches, in no optimizer", value=len(found.names),
-                    comparison=">=", threshold=1, unit="count"),
-            Measure(quantity="steps over which nothing changed them", value=found.steps, comparison=">=",
-                    threshold=limits.least, unit="count", option="least"),
         ],
     )  # fmt: skip
 

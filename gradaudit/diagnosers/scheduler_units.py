@@ -1,4 +1,4 @@
-"""The learning rate scheduler is stepped in another unit than it counts in, or for an optimizer that never steps.
+"""The learning rate scheduler is stepped in another unit than it counts in, for an idle optimizer, or in a wrong mode.
 
 ## What it looks for
 
@@ -12,6 +12,13 @@ or next to it from then on; and a scheduler whose optimizer makes no steps. Note
 for another reason and ends elsewhere, repeated calls that do no known harm, a scheduler that is stepped before the
 first optimizer step, and one that is never stepped.
 
+And the metrics that ReduceLROnPlateau was given, against its mode: one that was best, as the mode counts, at the first
+calls, and got better in the other direction, while the learning rate was cut. It is a warning where that halved the
+rate or more, else a note. A loss is told by its value, which is that of an evaluation or of the training since the call
+before. An accuracy is told by its values, which are whole counts out of one number of examples, and rose by `errors`
+standard errors while the training loss fell; or, like a loss that was not seen, by the loss of the same evaluations.
+Nothing is said of a metric that none of these tells, of one that was on a device, and of one that does not change.
+
 The course of the learning rate itself is `learning_rate_schedule`'s.
 
 ## Why it matters
@@ -22,12 +29,15 @@ hundredth of the intended learning rate. A decay over 10 epochs that is stepped 
 ## What to try
 
 Give the scheduler the number of times that `step` will really be called, and call it right after `optimizer.step()`:
-once a batch for a schedule in steps, once an epoch for one in epochs. Make it with the optimizer that steps.
+once a batch for a schedule in steps, once an epoch for one in epochs. Make it with the optimizer that steps. Give
+ReduceLROnPlateau mode="max" for a metric that should rise.
 
 ## When it is wrong
 
 A number that a function of LambdaLR uses may mean something else than the length of the schedule; where it is no stated
-length, the course of the learning rate has to agree. Schedulers that are not of torch's kind are not seen.
+length, the course of the learning rate has to agree. An error rate that is at its best before training has changed
+anything, and gets worse while the training loss falls, looks like an accuracy under mode="min". Schedulers that are not
+of torch's kind are not seen.
 """
 
 import math
@@ -38,6 +48,7 @@ import numpy
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import rate_chart
+from gradaudit.evidence.words.plateau_metric import metric_measures, metric_words
 from gradaudit.evidence.words.scheduler_units import measures, words
 from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Clean, Confidence, Finding, NotApplicable, Severity, Skipped, Span
@@ -45,6 +56,7 @@ from gradaudit.reading.run import Run
 from gradaudit.schema import SchedulerFacts
 from gradaudit.signals.updates.increasing_schedule import HALF, RISEN, rises
 from gradaudit.signals.updates.learning_rates import made_with
+from gradaudit.signals.updates.plateau_metric import MetricCourse, metric_course
 from gradaudit.signals.updates.rate_course import largest_rate
 from gradaudit.signals.updates.scheduler_plan import (
     Amounts,
@@ -62,6 +74,7 @@ _NOTHING = 1e-3  # of the peak: training goes on and learns nothing more
 _STAIRS = 5  # calls; the first part of a longer run may well end in its warmup
 _FEW = 3  # epochs, and calls
 _SOON = 10  # times: a decay that is over in a tenth of the calls was not planned for them
+_HALVED = 0.5  # of the learning rate at the first call of a plateau scheduler
 _PATIENT = 0.1  # of the peak at the end: a plateau scheduler that was impatient
 
 
@@ -72,6 +85,15 @@ class Limits:
     part: float = 0.5  # of the plan, or of the run: a run may be stopped early or go on for a while, not twice as long
     near: float = 0.02  # of the steps: an epoch's last, smaller batch and the warmup's first call
     often: float = 0.3  # of the calls: one more at the end of each epoch is much less
+    errors: float = 4.0  # of the difference of two accuracies: by chance once in 30,000 runs
+
+
+class Backwards(Judged, frozen=True):
+    """A plateau scheduler whose metric gets better in the direction that it takes for worse."""
+
+    course: MetricCourse
+    optimizer: int
+    span: Span
 
 
 class Fitting(Judged, frozen=True):
@@ -88,7 +110,7 @@ class Fitting(Judged, frozen=True):
     explains=("learning_rate_schedule", "learning_rate_too_low", "no_learning", "premature_plateau", "unstable_loss",
               "learning_rate_too_high", "divergence", "loss_spike"),
 )  # fmt: skip
-def scheduler_units(run: Run, limits: Limits) -> Iterator[Mismatch | Fitting | NotApplicable | Skipped]:
+def scheduler_units(run: Run, limits: Limits) -> Iterator[Mismatch | Backwards | Fitting | NotApplicable | Skipped]:
     """Hold the calls of each scheduler against its plan and the steps."""
     facts = run.meta.schedules
     if not facts.recorded:
@@ -104,7 +126,7 @@ def scheduler_units(run: Run, limits: Limits) -> Iterator[Mismatch | Fitting | N
         yield Fitting(len(own), sum(one.calls for one in own))
 
 
-def _judge(run: Run, one: SchedulerFacts, limits: Limits) -> Mismatch | None:
+def _judge(run: Run, one: SchedulerFacts, limits: Limits) -> Mismatch | Backwards | None:
     training = next((each for each in run.trainings if each.id == one.optimizer), None)
     if _is_idle(one):
         shown = training or max(run.trainings, key=lambda each: len(each.steps))
@@ -117,7 +139,16 @@ def _judge(run: Run, one: SchedulerFacts, limits: Limits) -> Mismatch | None:
         # Calls inside a compiled function are not seen; what they do to the learning rate is.
         unused = run.state == "finished" and long and bool(len(course)) and bool((course == course[0]).all())
         return _mismatch(one, training, "never") if unused else None
-    return _against_plan(run, one, training, limits) or _calls_alone(run, one, training, limits)
+    found = _against_plan(run, one, training, limits) or _calls_alone(run, one, training, limits)
+    return found or _backwards(run, one, training, limits)
+
+
+def _backwards(run: Run, one: SchedulerFacts, training: Training, limits: Limits) -> Backwards | None:
+    course = metric_course(run, one, training)
+    if course is None or (course.told == "counts" and not course.errors >= limits.errors):
+        return None
+    steps = training.steps["global_step"]
+    return Backwards(course, training.id, Span(first=int(steps.iloc[0]), last=int(steps.iloc[-1])))
 
 
 def _is_idle(one: SchedulerFacts) -> bool:
@@ -243,6 +274,22 @@ def _mismatch(
 @scheduler_units.tell
 def _fits(found: Fitting) -> Clean:
     return Clean(measured=f"{plural(found.calls, 'call')} of {plural(found.schedulers, 'scheduler')}")
+
+
+@scheduler_units.tell
+def _wrong_way(found: Backwards, run: Run, limits: Limits) -> Finding:
+    said = metric_words(found.course)
+    return Finding(
+        severity=Severity.WARNING if found.course.reached <= _HALVED else Severity.NOTE,
+        confidence=Confidence.CERTAIN if found.course.told == "loss" else Confidence.HIGH,
+        title=said.title,
+        headline=said.headline,
+        explanation=said.explanation,
+        span=found.span,
+        evidence=[rate_chart(run.training(found.optimizer), [])],
+        actions=said.actions,
+        measures=metric_measures(found.course, limits.errors),
+    )
 
 
 @scheduler_units.tell

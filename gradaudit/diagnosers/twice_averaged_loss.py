@@ -3,11 +3,12 @@
 ## What it looks for
 
 The differentiated loss over the mean loss per target, at every step. Where that ratio is one over the number of
-examples, or of targets, up to a weight, and stays so to within 2 % while batches differ in size, a loss that is already
-a mean was divided by the batch size again. The largest batch at `uneven` times the smallest makes it a warning, and
-critical when training then diverges, ends in NaN or learns nothing. It is a note where the batches hardly differ, and
-where the optimizer divides by the size of the gradient, as Adam does. With batches of one size the factor can mean
-anything, and all steps have one length: they are not reported.
+examples, or of targets, up to a weight, and stays so to within 2 % while batches differ in size, a loss that is
+already a mean was divided by the batch size again. So it was where the autograd graph shows that the loss is
+multiplied with a weight over the size of each batch, whatever else is added to it. The largest batch at `uneven`
+times the smallest makes it a warning, and critical when training then diverges, ends in NaN or learns nothing. It is
+a note where the batches hardly differ, and where the optimizer divides by the size of the gradient, as Adam does.
+With batches of one size the factor can mean anything, and all steps have one length: they are not reported.
 
 ## Why it matters
 
@@ -45,6 +46,7 @@ from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotA
 from gradaudit.signals.gradients.finiteness import diverged_before, non_finite_onset
 from gradaudit.signals.loss.bad_outcome import BadOutcome, bad_outcome
 from gradaudit.signals.loss.objective import SAME, Factor, factor
+from gradaudit.signals.loss.term_factors import Divided, divided_term
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import Floats, Integers, median
 from gradaudit.signals.updates.learning_rates import is_adaptive, peak_rates
@@ -121,7 +123,13 @@ def twice_averaged_loss(
     """Compare the differentiated loss with the mean loss, step by step."""
     loss = training_loss(training)
     times = factor(training.steps, loss.values)
-    if loss.minor:
+    divided = _divided(loss)
+    if divided is not None:
+        # Exact, and whatever else is added to the objective.
+        batches = training.steps["batch_size"].to_numpy(dtype=float)
+        usual = median(batches[batches > 0] if (batches > 0).any() else divided.sizes)
+        yield _averaged_twice(loss, divided, round(usual), limits)
+    elif loss.minor:
         yield NotApplicable(reason=unclear_in_words(loss.minor))
     elif loss.facts is None or times is None:
         yield Skipped(
@@ -131,7 +139,17 @@ def twice_averaged_loss(
     elif (sizes := _sizes(loss, times)) is None:
         yield AveragedOnce(median(times.values), times.unit)
     else:
-        yield _averaged_twice(loss, times, sizes, limits)
+        objective = training.steps["objective"].to_numpy(dtype=float)[times.places]
+        steps, factors = loss.steps[times.places], objective / loss.values[times.places]
+        yield _averaged_twice(loss, Divided(steps, sizes, factors, times.range), round(median(sizes)), limits)
+
+
+def _divided(loss: TrainingLoss) -> Divided | None:
+    """The factors of the loss in the graph, where it is a mean that is divided by the size of the batch again."""
+    facts, training = loss.facts, loss.training
+    if facts is None or facts.reduction != "mean" or facts.function == "logged":
+        return None
+    return divided_term(training.run.meta.graph.terms, training.id, facts, SAME)
 
 
 def _sizes(loss: TrainingLoss, times: Factor) -> Floats | None:
@@ -150,16 +168,15 @@ def _is_one(factor: float) -> bool:
     return abs(factor - 1) <= SAME - 1
 
 
-def _averaged_twice(loss: TrainingLoss, times: Factor, sizes: Floats, limits: Limits) -> AveragedTwice:
+def _averaged_twice(loss: TrainingLoss, divided: Divided, usual: int, limits: Limits) -> AveragedTwice:
     training = loss.training
-    usual, smallest = round(median(sizes)), int(sizes.min())
-    steps, rates = loss.steps[times.places], peak_rates(training)
-    factors = training.steps["objective"].to_numpy(dtype=float)[times.places] / loss.values[times.places]
+    steps, sizes, factors, varies = divided
+    smallest, rates = int(sizes.min()), peak_rates(training)
     weight = median(factors * sizes)
     onset = non_finite_onset(training)
     return AveragedTwice(
         function=loss.facts.function if loss.facts else "the loss",
-        varies=times.range,
+        varies=varies,
         weight=weight,
         weighted=not _is_one(weight),
         usual=usual,

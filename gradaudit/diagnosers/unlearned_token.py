@@ -4,8 +4,9 @@
 
 The token id at the end of padded sequences whose labels are ignored. Where it is the end token, too, it stands at the
 end of every sequence, the longest of a batch included, where there is nothing to pad; or the attention mask says that
-it is not padding; or it stands between other tokens. It is a warning where none of its labels counts, in at least
-`batches` batches that were looked at.
+it is not padding; or it stands between other tokens. Where all batches are of one length, no other token ends the
+sequences before it, either. It is a warning where none of its labels counts, in at least `batches` batches that were
+looked at.
 
 ## Why it matters
 
@@ -18,7 +19,8 @@ Give the padding an id of its own. Or ignore labels by the attention mask, and n
 ## When it is wrong
 
 Where texts shall not end, or where the token between others is one that the model shall not learn to write. Only
-batches with ids and labels of one shape on the CPU are seen, such as those of a collator for language models.
+batches on the CPU are seen: with ids and labels of one shape, such as those of a collator for language models, or with
+ids that the targets of the loss are the next ones of.
 """
 
 from collections.abc import Iterator
@@ -77,7 +79,8 @@ def unlearned_token(run: Run, limits: Limits) -> Iterator[Ignored | Learned | No
         return
     facts = max(known, key=lambda one: one.batches)
     by_mask = facts.attended > 0
-    always = facts.padded == facts.batches and facts.ended == facts.rows and facts.widths >= _WIDTHS
+    always = facts.padded == facts.batches and facts.ended == facts.rows
+    always = always and (facts.widths >= _WIDTHS or facts.varied >= _EVERY * facts.padded)
     by_length = always and facts.shortest >= _EVERY * facts.padded
     ignored = facts.learned == 0 and facts.one_id and facts.padded >= limits.batches
     if ignored and (by_mask or by_length):

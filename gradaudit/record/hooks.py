@@ -39,8 +39,7 @@ from gradaudit.record.recording import Recording
 def before_step(recording: Recording, optimizer: OptimizerLike, closure: Any) -> bool:
     """The optimizer is about to step; whether its closure has to be watched."""
     watched = recording.before_step(optimizer, closure)
-    schedules = recording.gathered.schedules
-    alone = len(recording.gathered.training) < 2
+    schedules, alone = recording.gathered.schedules, len(recording.gathered.training) < 2
     recording.observers.call(SCHEDULES, schedules.before_step, optimizer, recording.table, alone)
     return watched
 
@@ -96,9 +95,9 @@ def on_graph(recording: Recording, found: Sequence[GraphLoss], inputs: Sequence[
 
 
 @observer(EVALUATION_LOSSES)
-def on_derivative(recording: Recording, roots: Sequence[Any]) -> None:
-    """The script asks for gradients of `roots`."""
-    recording.between.on_derivative(roots)
+def on_derivative(recording: Recording, roots: Sequence[Any], given: Sequence[Any]) -> None:
+    """The script asks for gradients of `roots`; `given` are the tensors, where these have no graph of their own."""
+    recording.between.on_derivative(roots, given)
 
 
 @observer(LOGGED_LOSSES)
@@ -125,8 +124,8 @@ def on_scaler_step(recording: Recording, scaler: Any, optimizer: OptimizerLike, 
     if scaler.is_enabled():
         if recording.hooked_steps() == hooked_before:
             # A step that the scaler skipped counts for whoever counts calls.
-            schedules = recording.gathered.schedules
-            recording.observers.call(SCHEDULES, schedules.before_step, optimizer, recording.table, False)
+            before = recording.gathered.schedules.before_step
+            recording.observers.call(SCHEDULES, before, optimizer, recording.table, False)
         recording.on_scaler_step(optimizer, hooked_before)
 
 
@@ -163,16 +162,21 @@ def on_batch(recording: Recording, iterator: Any, batch: Any) -> None:
 
 
 @observer(BATCHES)
-def on_embedding(recording: Recording, ids: Any) -> None:
-    """An embedding is about to be called, at a step that is looked at."""
-    recording.gathered.batches.note_ids(ids)
+def on_embedding(recording: Recording, ids: Any, result: Any) -> None:
+    """An embedding was called, at a step that is looked at."""
+    recording.gathered.batches.note_ids(ids, result)
+
+
+@observer(BATCHES)
+def on_attention(recording: Recording, read: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """An attention is about to be called, at a step that is looked at; `read` tells what it may look at."""
+    recording.gathered.batches.note_attention(read(args, kwargs))
 
 
 @observer(MODEL_STATE)
 def on_active(recording: Recording, name: str, probability: Any, said: bool) -> None:
     """A function that acts in training only is about to act without a gradient; was it `said` a training flag?"""
-    table = recording.table
-    recording.gathered.model_state.on_active(table, name, probability, said)
+    recording.gathered.model_state.on_active(recording.table, name, probability, said)
 
 
 @observer(MODEL_STATE)
@@ -196,8 +200,7 @@ def attach_activations(recording: Recording, parameters: Sequence[torch.Tensor])
 @observer(ACTIVATIONS)
 def on_param_group(recording: Recording, optimizer: OptimizerLike) -> None:
     """An optimizer was given a parameter group."""
-    group = optimizer.param_groups[-1]
-    recording.activations.attach(group["params"])
+    recording.activations.attach(optimizer.param_groups[-1]["params"])
 
 
 @observer(ACTIVATIONS)
@@ -235,10 +238,7 @@ def on_module_call(recording: Recording, module: nn.Module) -> None:
 
 
 @observer(BY_HAND)
-def before_backward_by_hand(
-    recording: Recording, roots: Sequence[Any], given: Sequence[torch.Tensor] | None = None,
-    names: dict[int, str] | None = None,
-) -> bool:  # fmt: skip
+def before_backward_by_hand(recording: Recording, roots: Sequence[Any], given: Any = None, names: Any = None) -> bool:
     """A backward is about to run; whether it reaches parameters that are changed by hand."""
     return recording.by_hand.before(roots, given, names)
 
@@ -270,9 +270,9 @@ def after_scheduler(recording: Recording, scheduler: Any) -> None:
 
 
 @observer(SCHEDULES)
-def on_scheduler_step(recording: Recording, scheduler: Any, nested: bool) -> None:
-    """The `step` of a scheduler is called, `nested` in that of another one."""
-    recording.gathered.schedules.on_scheduler_step(scheduler, nested)
+def on_scheduler_step(recording: Recording, scheduler: Any, nested: bool, given: Any) -> None:
+    """The `step` of a scheduler is called, `nested` in that of another one, and `given` an epoch or a metric."""
+    recording.gathered.schedules.on_scheduler_step(scheduler, nested, given)
 
 
 @observer(SCHEDULES)

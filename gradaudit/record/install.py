@@ -6,6 +6,7 @@ from gradaudit.record import frameworks
 from gradaudit.record.patches import (
     Patch,
     amp,
+    attention,
     batch_norm,
     clipping,
     copying,
@@ -15,6 +16,7 @@ from gradaudit.record.patches import (
     embedding,
     functional,
     leaving,
+    loading,
     losses,
     modules,
     optimizer,
@@ -24,7 +26,7 @@ from gradaudit.record.patches import (
 
 _PATCHED = (
     *(losses, functional, optimizer, clipping, amp, batch_norm, dropout, dataloader, cuda_graphs, leaving),
-    copying,
+    *(copying, loading),
     schedulers,
 )
 _patches: list[Patch] = []
@@ -38,7 +40,8 @@ def install(*, activations: bool = False) -> None:
         _handles.append(schedulers.Subclasses())
         for patched in _PATCHED:
             _patches.extend(patched.install())
-        _patches.extend(embedding.install())
+        for patched in (embedding, attention):
+            _patches.extend(patched.install())
         if activations:
             _patches.extend(modules.install())
         frameworks.install()

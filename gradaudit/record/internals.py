@@ -51,8 +51,21 @@ TORCH = (
     ),
     Internal("_base", "views", ("observe/outputs/layout.py",), "as _saved_self_sym_sizes, in evaluations"),
     Internal(
-        "_saved_alpha", "autograd nodes of differences", ("observe/loss/hand_written.py",),
-        "as _input_metadata, where they are written as a difference of logits",
+        "_saved_alpha", "autograd nodes of sums and differences",
+        ("observe/graph/terms.py", "observe/loss/hand_written.py"),
+        "as _input_metadata, where they are written as a difference of logits; and constant factors of 1",
+    ),
+    Internal(
+        "_raw_saved_other", "autograd nodes of products and quotients", ("observe/graph/terms.py",),
+        "the constant factors of the terms of an objective",
+    ),
+    Internal(
+        "_raw_saved_self", "autograd nodes of products", ("observe/graph/embeddings.py", "observe/graph/terms.py"),
+        "as _raw_saved_other",
+    ),
+    Internal(
+        "_raw_saved_mat1", "autograd nodes of linear layers", ("observe/graph/embeddings.py",),
+        "how much embeddings that are compared differ over a batch",
     ),
     Internal("_saved_dim0", "autograd nodes of transpose", ("observe/graph/axes.py",), "as _saved_dims"),
     Internal("_saved_dim1", "autograd nodes of transpose", ("observe/graph/axes.py",), "as _saved_dims"),
@@ -108,6 +121,10 @@ TORCH = (
         "targets and inputs",
     ),
     Internal(
+        "_saved_index", "autograd nodes of select", ("observe/batches/last_step.py",),
+        "that predictions are made from the last step of a recurrent layer",
+    ),
+    Internal(
         "_saved_is_causal", "autograd nodes of scaled_dot_product_attention", ("observe/batches/alignment.py",),
         "that a model with such an attention cannot see later positions",
     ),
@@ -146,7 +163,7 @@ TORCH = (
         "_pytree", "torch.utils", ("patches/functional.py",), "steps made by hand with the gradients of torch.func.grad"
     ),
     Internal(
-        "_register_builtin", "torch.jit._builtins", ("patches/dropout.py",),
+        "_register_builtin", "torch.jit._builtins", ("patches/attention.py",),
         "attention with dropout in evaluations, which is no longer patched",
     ),
     Internal(

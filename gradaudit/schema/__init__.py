@@ -20,6 +20,11 @@ from gradaudit.schema.facts import (
 )
 from gradaudit.schema.graph import (
     AttentionFacts,
+    ConstantFacts,
+    ConstantSourceFacts,
+    EmbeddingFacts,
+    EmbeddingLookFacts,
+    FactorFacts,
     GraphFacts,
     GraphLookFacts,
     OperationFacts,
@@ -29,7 +34,7 @@ from gradaudit.schema.graph import (
     ViewFacts,
 )
 from gradaudit.schema.loaders import LoaderFacts
-from gradaudit.schema.model_state import ActiveFacts, CopyFacts, ModeFacts, ModelStateFacts, NormFacts
+from gradaudit.schema.model_state import ActiveFacts, CopyFacts, LoadFacts, ModeFacts, ModelStateFacts, NormFacts
 from gradaudit.schema.operations import OPERATIONS
 from gradaudit.schema.outputs import OutputFacts
 from gradaudit.schema.schedules import (
@@ -69,13 +74,19 @@ __all__ = [
     "ActiveFacts",
     "AttentionFacts",
     "Column",
+    "ConstantFacts",
+    "ConstantSourceFacts",
     "CopyFacts",
     "DataFacts",
     "DisabledFacts",
+    "EmbeddingFacts",
+    "EmbeddingLookFacts",
+    "FactorFacts",
     "Facts",
     "GraphFacts",
     "GraphLookFacts",
     "GraphsKept",
+    "LoadFacts",
     "LoaderFacts",
     "LossFacts",
     "MemorySample",

@@ -11,6 +11,14 @@ class OperationFacts(Facts, frozen=True, kw_only=True):
     axis: int | None = None  # that a softmax is over, counted from the front
 
 
+class FactorFacts(Facts, frozen=True, kw_only=True):
+    """The number that a term is multiplied with before it is added to the others; that of a GradScaler is left out."""
+
+    step: int = 0  # global, of the first backward with it
+    batch: int = 0  # examples of the loss before that backward; 0 unknown
+    factor: float | None = None  # None where it is on a device, or no plain number
+
+
 class TermFacts(Facts, frozen=True, kw_only=True):
     """One term of the objective: a summand of a backward root, with the parameters that it reaches."""
 
@@ -30,8 +38,36 @@ class TermFacts(Facts, frozen=True, kw_only=True):
     apart: int = 0
     alone: int = 0
     operations: list[OperationFacts] = []  # before it, from the loss down: at most 16
+    factors: list[FactorFacts] = []  # each other one, or of another batch size; at most 8
     # (N) or (N, 1), as a layer gave it, and the (N, N) that torch stretched it to before all of that was averaged.
     broadcast: list[list[int]] = []
+
+
+class ConstantSourceFacts(Facts, frozen=True, kw_only=True):
+    """What a constant may come from: a loss without a graph, called since the last backward, or a script's variable."""
+
+    loss: int = -1  # index into losses; -1 of a variable
+    function: str = ""
+    variable: str = ""  # a scalar without a gradient that the function which calls backward adds to the objective
+    enabled: bool = True  # gradients were enabled at each call
+    values: list[float | None] = []  # one for each of `rest`; None where it was not there
+
+
+class ConstantFacts(Facts, frozen=True, kw_only=True):
+    """A number, or a tensor without a gradient, among the summands of backward roots with the same terms beside it."""
+
+    terms: list[int] = []  # beside it, by id
+    first: int = 0  # global step
+    last: int = 0
+    looks: int = 1  # backwards with it
+    without: int = 0  # backwards of the same terms without it
+    factor: float | None = None  # that the first one is multiplied with; None where that is not known
+    # Backwards before which gradients of a tensor that is no parameter were asked for, without a graph of their own.
+    derived: int = 0
+    # What is left of the objective without the terms beside it; None where the value of one is not known. At most 64.
+    rest: list[float | None] = []
+    size: list[float | None] = []  # sum of the absolute values of what that is a difference of
+    sources: list[ConstantSourceFacts] = []
 
 
 class SoftmaxFacts(Facts, frozen=True, kw_only=True):
@@ -91,16 +127,37 @@ class OutsideFacts(Facts, frozen=True, kw_only=True):
     moved: bool = False  # it changed between the first and the last look
 
 
+class EmbeddingLookFacts(Facts, frozen=True, kw_only=True):
+    """A sample of the embeddings of one batch; None where a number is not finite."""
+
+    step: int  # global
+    # Mean over the columns of the standard deviation over the batch, of rows of length 1, times the root of their
+    # number: about 1 where they point anywhere, 0 where all point one way.
+    directions: float | None = None
+    std: float | None = None  # over the batch, root mean square over the columns
+    rms: float | None = None
+
+
+class EmbeddingFacts(Facts, frozen=True, kw_only=True):
+    """What a linear layer gives, where the objective compares it: in the first steps, then in steps that grow."""
+
+    tensor: int = -1  # weight of the layer, by id; -1 of none in an optimizer
+    compared: str = ""  # cosine, where the length does not count; distance; product
+    rows: int = 0  # of the first batch
+    looks: list[EmbeddingLookFacts] = []
+
+
 class GraphFacts(Facts, frozen=True, kw_only=True):
     """The graph behind the objective, at the first steps, at steps that double, and where batches change size."""
 
     looks: list[GraphLookFacts] = []
     terms: list[TermFacts] = []
+    constants: list[ConstantFacts] = []
     softmaxes: list[SoftmaxFacts] = []
     attentions: list[AttentionFacts] = []
     views: list[ViewFacts] = []
     leaf_roots: int = 0  # backwards whose root is no result of any operation: it was only told to require a gradient
     outside: list[OutsideFacts] = []  # at most 256
+    embeddings: list[EmbeddingFacts] = []  # at most 8
     cut_checkpoint: bool = False  # torch warned that no input of a reentrant checkpoint requires a gradient
     shapes: bool = False  # torch told the shapes of operations
-    complete: bool = True  # no graph was larger than what is walked, and no list longer than what is kept

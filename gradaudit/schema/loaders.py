@@ -50,6 +50,24 @@ class AlignmentFacts(Facts, frozen=True, kw_only=True):
     ids_calls: int = 1  # embedding calls of sequences in a step
 
 
+class AttendedFacts(Facts, frozen=True, kw_only=True):
+    """What attention in training may look at, over the ids of one embedding call of a step."""
+
+    embedding: int = 0  # which embedding call of the step
+    open: int = 0  # calls of self-attention without a mask between positions
+    masked: int = 0  # with one, which may be causal
+    in_place: bool = False  # the predictions are made from these ids position by position, as along a residual stream
+    # Masks of keys against the ids; of a mask between positions, what the last one sees.
+    masks: int = 0
+    rows: int = 0  # sequences in these
+    partly: int = 0  # of those, with some keys hidden
+    inverted: int = 0  # of those, where all that is visible, at one end, is one id, and what is hidden is several
+    hidden: int = 0  # sequences with all keys hidden
+    one_id: bool = False  # it is the same id in all inverted ones
+    fewest: int = 0  # visible keys in an inverted one, at the least
+    most: int = 0  # and at the most
+
+
 class PaddingFacts(Facts, frozen=True, kw_only=True):
     """The id at the end of sequences whose label positions are ignored, which may be padding, an end token, or both."""
 
@@ -63,6 +81,31 @@ class PaddingFacts(Facts, frozen=True, kw_only=True):
     attended: int = 0  # positions with the id whose attention mask is not 0
     inside: int = 0  # positions with the id that have other ids on both sides
     learned: int = 0  # targets with the id that are not ignored
+    varied: int = 0  # of `padded`, whose labels are ids, and in which different ids stand before that at the end
+
+
+class EchoFacts(Facts, frozen=True, kw_only=True):
+    """A target of one number that was equal to one and the same input position in every example that was looked at."""
+
+    batches: int = 0  # that were looked at; 0 where no position is such
+    examples: int = 0
+    windows: int = 0  # of the batches, in which examples hold the same values at other positions: windows of one series
+    sizes: list[int] = []  # of the input of one example
+    position: list[int] = []  # in it, the last of those that are equal
+    positions: int = 0  # that are equal
+
+
+class LastStepFacts(Facts, frozen=True, kw_only=True):
+    """Predictions that are made from the last step of a recurrent layer alone, and the padding before that step."""
+
+    looks: int = 0  # losses whose graph was looked at
+    found: int = 0  # of those, made from the last step over sequences of ids that are not packed, in one direction
+    rows: int = 0  # sequences in these
+    positions: int = 0  # in these
+    padded: int = 0  # of the rows, that end in four positions or more with one id
+    padding: int = 0  # positions in these runs
+    inside: int = 0  # positions before them with the same id
+    one_id: bool = False  # it is the same id in all of them
 
 
 class LoaderFacts(Facts, frozen=True, kw_only=True):
@@ -82,7 +125,6 @@ class LoaderFacts(Facts, frozen=True, kw_only=True):
     passes: int = 0
     after: list[int] = []  # sources that trained between its last pass and the one before, where any did
     looked: int = 0  # batches that were looked at
-    on_device: int = 0  # batches that were not on the CPU, and so not looked at
     inputs: list[InputFacts] = []
     # Labels of a classification, one for each example, in the training batches that were looked at.
     classes: int = 0  # that were seen in the whole training
@@ -92,7 +134,10 @@ class LoaderFacts(Facts, frozen=True, kw_only=True):
     shuffled_distinct: float = 0.0  # the same of batches drawn at random from all labels seen
     alignments: list[AlignmentFacts] = []
     causal: str = ""  # why a prediction cannot see later positions: attention, mask, recurrent; empty: unknown
+    attended: list[AttendedFacts] = []
     padding: PaddingFacts = PaddingFacts()
+    echo: EchoFacts = EchoFacts()
+    last_step: LastStepFacts = LastStepFacts()
     # Salted hashes of single examples, which are never written.
     hashed: int = 0
     repeated: int = 0  # of those, equal to an earlier one of the same pass

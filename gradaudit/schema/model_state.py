@@ -81,6 +81,28 @@ class CopyFacts(Facts, frozen=True, kw_only=True):
     plain_average: bool = False  # torch's AveragedModel, an equal average of all, which leaves them to update_bn
 
 
+class LoadFacts(Facts, frozen=True, kw_only=True):
+    """A call of `load_state_dict` that left keys of the checkpoint and tensors of the module without each other.
+
+    Keys that fit under another name are those that have the name and shape of a tensor without a key, once `prefix` is
+    replaced by `instead`; those under an entry of the checkpoint, which is `inside`, are counted with it.
+    """
+
+    name: str  # the script's variable that holds the module, else its class
+    module_class: str = ""
+    step: int = -1  # the first step after it
+    keys: int = 0  # in the checkpoint
+    matched: int = 0  # of them, loaded
+    missing: int = 0  # tensors of the module without a key
+    renamed: int = 0  # keys that fit under another name
+    prefix: str = ""
+    instead: str = ""
+    inside: str = ""  # the entry of the checkpoint that holds them; empty: the checkpoint itself
+    written: int = 0  # of the tensors that they fit, those that the script wrote to or replaced before that step
+    trained: bool = False  # the module is part of what an optimizer steps, or holds it
+    frozen: int = 0  # of the tensors that they fit, those in no optimizer by then
+
+
 class ModelStateFacts(Facts, frozen=True, kw_only=True):
     """Modes, buffers and copies."""
 
@@ -91,3 +113,5 @@ class ModelStateFacts(Facts, frozen=True, kw_only=True):
     norms: list[NormFacts] = []  # at most 500
     copies: list[CopyFacts] = []  # at most 32
     copies_unknown: str = ""  # why no copies were looked for
+    loaded: int = -1  # calls of load_state_dict; -1 where nobody looked
+    loads: list[LoadFacts] = []  # of these, where nothing fitted or some fit under another name; at most 32

@@ -28,6 +28,10 @@ class SchedulerFacts(Facts, frozen=True, kw_only=True):
     after_one: int = 0  # calls with one step of its own since the call before; the first call is not counted
     after_more: int = 0  # the same with several
     longest: int = 0  # most of its own optimizer's steps between two calls
+    # Of ReduceLROnPlateau: whether it waits for its metric to fall or to rise, and [steps of its optimizer before the
+    # call, metric] of at most 128 calls, evenly thinned. The metric is null where it was on a device or no number.
+    mode: str = ""  # min, max
+    metrics: list[list[float | None]] = []
     shares_groups: bool = False  # its optimizer's parameter groups are those of one that steps
 
 
@@ -99,9 +103,9 @@ class MemorySample(Facts, frozen=True, kw_only=True):
 
 
 class GraphsKept(Facts, frozen=True, kw_only=True):
-    """Whether the autograd graphs of earlier objectives still exist, of those marked at some backwards."""
+    """Whether the autograd graphs of earlier losses still exist, of those that were marked."""
 
-    marked: int = 0  # the last one is not counted
+    marked: int = 0  # at some backwards, or one of each evaluation; the last one is not counted
     alive: int = 0  # of them at the last look
     most: int = 0  # alive at once
     steps: int = 0  # from the oldest that was alive at the last look to that look
@@ -117,4 +121,5 @@ class ScheduleFacts(Facts, frozen=True, kw_only=True):
     unregistered: list[UnregisteredFacts] = []  # at most 16
     scaling: list[ScalingFacts] = []  # at most 8
     memory: list[MemorySample] = []  # at steps a quarter apart, and every minute; at most 256
-    graphs: GraphsKept = GraphsKept()
+    graphs: GraphsKept = GraphsKept()  # of objectives
+    evaluation_graphs: GraphsKept = GraphsKept()  # of losses in evaluation mode, without a backward

@@ -3,7 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-from gradaudit.schema import GraphFacts, GraphLookFacts, OperationFacts, SoftmaxFacts, TermFacts
+from gradaudit.schema import (
+    EmbeddingFacts,
+    EmbeddingLookFacts,
+    GraphFacts,
+    GraphLookFacts,
+    OperationFacts,
+    SoftmaxFacts,
+    TermFacts,
+)
 
 AT = (0, 1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64, 128)
 ATTENTION = SoftmaxFacts(sizes=[32, 5, 5], axis=2, scores=True, summed=2)
@@ -34,3 +42,12 @@ def graph_of(**changes: Any) -> GraphFacts:
 
 
 HEALTHY_GRAPH = graph_of()
+APART = graph_of(
+    embeddings=[
+        EmbeddingFacts(
+            compared="cosine",
+            rows=64,
+            looks=[EmbeddingLookFacts(step=step, directions=0.8, std=0.5, rms=0.6) for step in range(0, 200, 10)],
+        )
+    ]
+)

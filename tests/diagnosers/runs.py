@@ -19,10 +19,10 @@ from gradaudit.schema import (
     SchedulerFacts,
     TensorFacts,
 )
-from gradaudit.schema.loaders import AlignmentFacts, InputFacts, LoaderFacts, PaddingFacts
+from gradaudit.schema.loaders import AlignmentFacts, AttendedFacts, InputFacts, LastStepFacts, LoaderFacts, PaddingFacts
 from gradaudit.schema.outputs import PositionFacts, PositionPart
 from tests.build import build_run, linear_stack
-from tests.diagnosers.graphs import HEALTHY_GRAPH
+from tests.diagnosers.graphs import APART, HEALTHY_GRAPH
 
 TEN = LossFacts(id=0, function="cross_entropy", classes=10, label_counts=[320] * 10, label_entropy=float(numpy.log(10)))
 
@@ -98,6 +98,8 @@ MIXED = [
         passes=10, looked=20, inputs=[_INPUT], classes=10, label_batches=20, labels_in_batch=32, distinct=9.6,
         shuffled_distinct=9.7, hashed=640, orders=9, rounds=8, causal="attention",
         alignments=[AlignmentFacts(calls=20, sequences=640, compared=[9000] * 4, equal=[300, 350, 9000, 320])],
+        attended=[AttendedFacts(masked=40, in_place=True, masks=40, rows=640, partly=600, inverted=3)],
+        last_step=LastStepFacts(looks=20, found=20, rows=640, positions=12_800, padded=60, padding=600, one_id=True),
         padding=PaddingFacts(batches=20, padded=20, rows=640, ended=600, shortest=2, widths=9, learned=0),
     ),
     LoaderFacts(
@@ -114,10 +116,13 @@ HEALTHY_WITH: dict[str, dict[str, Any]] = {
     "repeated_augmentation": {"loaders": MIXED},
     "label_misalignment": {"loaders": MIXED},
     "unlearned_token": {"loaders": MIXED},
+    "inverted_mask": {"loaders": MIXED},
+    "padded_last_step": {"loaders": MIXED},
     "broadcast_loss": {"facts": LossFacts(id=0, function="mse_loss", broadcast=[], evaluation_broadcast=[])},
     "detached_loss": {"graph": HEALTHY_GRAPH},
     "growing_graph": {"graph": HEALTHY_GRAPH},
     "scrambled_axes": {"graph": HEALTHY_GRAPH},
+    "representation_collapse": {"graph": APART},
     "excessive_weight_decay": {"stats": {"update_weight_cosine": -0.05}},
     "future_leak": {"outputs": sequences([2.6, 2.3, 2.2, 2.1, 2.0, 2.0, 2.0, 2.1])},
     "embedding_shrinkage": {"steps": {"weight_decay": [[0.01]] * 200}},
@@ -126,6 +131,7 @@ HEALTHY_WITH: dict[str, dict[str, Any]] = {
     "clipping_before_unscale": {"schedules": SCHEDULED},
     "recreated_optimizer": {"schedules": SCHEDULED},
     "replaced_parameter": {"schedules": SCHEDULED},
+    "unregistered_parameter": {"schedules": SCHEDULED},
     "memory_growth": {"schedules": SCHEDULED},
     "output_head_growth": {"steps": {"learning_rate": [[1e-3 * (1 - step / 200)] for step in range(200)]}},
     "noise_module": {"stats": {"gradient_cosine": 0.3}},
@@ -135,6 +141,7 @@ HEALTHY_WITH: dict[str, dict[str, Any]] = {
     },
     "validation_better_than_train": {"modules": [ModuleFacts(id=0, name="", module_class="Net")]},
     "stochastic_evaluation": {"model_state": ModelStateFacts(looked=True, evaluations=40)},
+    "unloaded_checkpoint": {"model_state": ModelStateFacts(looked=True, loaded=2)},
     "frozen_statistics": {
         "model_state": ModelStateFacts(
             looked=True, norms=[NormFacts(name="norm", momentum=0.1, first=[0, 1, 0.1, 0.1], last=[199, 200, 1.0, 1.0])]

@@ -6,9 +6,18 @@ from typing import Any
 import msgspec
 
 from gradaudit.reading.run import Run
-from gradaudit.schema.loaders import AlignmentFacts, InputFacts, LoaderFacts, PaddingFacts
+from gradaudit.schema import OutputFacts
+from gradaudit.schema.loaders import (
+    AlignmentFacts,
+    AttendedFacts,
+    EchoFacts,
+    InputFacts,
+    LastStepFacts,
+    LoaderFacts,
+    PaddingFacts,
+)
 from tests.build import build_run
-from tests.diagnosers.runs import TEN, falling
+from tests.diagnosers.runs import TEN, falling, flat
 
 IMAGES = InputFacts(
     place="0", shape=[32, 3, 8, 8], batches=30, examples=900, elements=460_800, mean=0.0, std=1.0, skewness=0.8,
@@ -75,6 +84,42 @@ def ending(path: Path, **facts: Any) -> Run:
     return sources(path, {"padding": PaddingFacts(**known)})
 
 
+def unmasked(path: Path, equal: int = 9000, outputs: OutputFacts | None = None, **attended: Any) -> Run:
+    """A decoder that is given its targets without a causal mask, beside an encoder that needs none."""
+    alignment = AlignmentFacts(embedding=1, calls=20, sequences=640, compared=[9000] * 4, equal=[300, 350, equal, 320],
+                               ids_calls=2)  # fmt: skip
+    decoder = {"embedding": 1, "open": 20, "in_place": True, **attended}
+    of_both = [AttendedFacts(embedding=0, open=20), AttendedFacts(**decoder)]
+    changes = {} if outputs is None else {"outputs": outputs}
+    return sources(path, {"alignments": [alignment], "attended": of_both}, **changes)
+
+
+def echoing(path: Path, **echo: Any) -> Run:
+    """A target that is the last value of its window."""
+    known = {"batches": 20, "examples": 640, "windows": 19, "sizes": [16], "position": [15], "positions": 1}
+    return sources(path, {"echo": EchoFacts(**{**known, **echo})})
+
+
+def waiting(path: Path, loss: Any = None, **step: Any) -> Run:
+    """A classifier that reads its state behind the padding, and learns nothing."""
+    known = {
+        "looks": 20,
+        "found": 20,
+        "rows": 640,
+        "positions": 25_600,
+        "padded": 560,
+        "padding": 11_200,
+        "one_id": True,
+    }
+    return sources(path, {"last_step": LastStepFacts(**{**known, **step})}, loss=flat() if loss is None else loss)
+
+
+def masking(path: Path, **mask: Any) -> Run:
+    """A padding mask that leaves the padding, and nothing else."""
+    known = {"masks": 40, "rows": 640, "partly": 600, "inverted": 597, "one_id": True, "fewest": 1, "most": 9}
+    return sources(path, {"attended": [AttendedFacts(**{**known, **mask})]})
+
+
 DATA = {
     "unshuffled_data": {
         "": (one_class_a_batch, 0),
@@ -95,4 +140,12 @@ DATA = {
     },
     "label_misalignment": {"": (aligned, 0), "equal": (aligned, 1.1), "targets": (aligned, 1e9)},
     "unlearned_token": {"": (ending, 0), "batches": (ending, 1000)},
+    "padded_last_step": {
+        "": (waiting, 0),
+        "rows": (waiting, 0.9),
+        "share": (waiting, 0.5),
+        "steps": (waiting, 21),
+        "unlearned": (waiting, 2.0),
+    },
+    "inverted_mask": {"": (masking, 0), "inverted": (masking, 1.0), "sequences": (masking, 1000)},
 }

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy
 
 from gradaudit.reading.run import Run
-from gradaudit.schema import LossFacts, OptimizerFacts, ViewFacts
+from gradaudit.schema import EmbeddingFacts, EmbeddingLookFacts, LossFacts, OptimizerFacts, ViewFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.graphs import ONE, graph_of, looks
 from tests.diagnosers.runs import TEN, falling
@@ -31,9 +32,10 @@ def detached(path: Path, count: int = 13, owner: int = 1, **changes: Any) -> Run
     )
 
 
-def growing(path: Path, each: int = 4, back: float = 1.0) -> Run:
+def growing(path: Path, each: int = 4, back: float = 1.0, seconds: Any = 0.01) -> Run:
     """The graph of each step has `each` nodes more than that of the step before."""
-    return of_graph(path, looks=looks(lambda step: 40 + each * step, lambda step: int(back * step)))
+    graph = graph_of(looks=looks(lambda step: 40 + each * step, lambda step: int(back * step)))
+    return build_run(path, loss=falling(), facts=TEN, graph=graph, steps={"seconds": seconds})
 
 
 def mixed_up(path: Path, **changes: Any) -> Run:
@@ -48,6 +50,26 @@ def squared(path: Path, given: tuple[int, ...] = (100,), size: int = 100) -> Run
     return build_run(path, loss=falling(), facts=LossFacts(id=0, function="logged"), graph=graph_of(terms=[term]))
 
 
+def embedded(values: Any, last: int = 199, compared: str = "cosine") -> EmbeddingFacts:
+    """Embeddings of the first layer with these spreads, at even steps of a run of 200."""
+    steps = numpy.linspace(0, last, len(values)).astype(int).tolist()
+    looks = [
+        EmbeddingLookFacts(step=step, directions=value, std=value, rms=1.0)
+        for step, value in zip(steps, values.tolist(), strict=True)
+    ]
+    return EmbeddingFacts(tensor=0, compared=compared, rows=64, looks=looks)
+
+
+def of_embeddings(path: Path, embeddings: list[EmbeddingFacts]) -> Run:
+    """A run of 200 steps whose objective compares these."""
+    return build_run(path, loss=falling(), graph=graph_of(embeddings=embeddings))
+
+
+def collapsing(path: Path, end: float = 0.03, **changes: Any) -> Run:
+    """The spread falls from 0.8 to `end`."""
+    return of_embeddings(path, [embedded(numpy.geomspace(0.8, end, 40), **changes)])
+
+
 GRAPHS: dict[str, dict[str, tuple[Callable[[Path], Run], float]]] = {
     "detached_loss": {"": (detached, 0), "looks": (detached, 1e9)},
     "growing_graph": {
@@ -57,4 +79,10 @@ GRAPHS: dict[str, dict[str, tuple[Callable[[Path], Run], float]]] = {
         "growth": (growing, 1e9),
     },
     "scrambled_axes": {"": (mixed_up, 0)},
+    "representation_collapse": {
+        "": (collapsing, 0),
+        "spread": (collapsing, 0.01),
+        "fallen": (collapsing, 0.01),
+        "shrunk": (lambda path: collapsing(path, compared="distance"), 0.01),
+    },
 }

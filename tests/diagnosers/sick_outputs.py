@@ -9,6 +9,7 @@ import numpy
 from gradaudit.reading.run import Run
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, healthy, sequences
+from tests.diagnosers.sick_data import unmasked
 
 COPIED = [0.02, 0.01, 0.0, 0.0, 0.01, 0.0, 0.03]  # at all positions but the last
 
@@ -34,6 +35,8 @@ OUTPUTS: dict[str, dict[str, tuple[Callable[[Path], Run], float]]] = {
         "copied": (leaking, 0.001),
         "varied": (leaking, 1.5),
         "targets": (leaking, 100),
+        "following": (unmasked, 1.1),
+        "compared": (unmasked, 1e9),
     },
     "single_example_batch": {
         "": (one_example, 0),

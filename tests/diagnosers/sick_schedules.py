@@ -9,6 +9,7 @@ from gradaudit.reading.run import Run
 from gradaudit.schema import (
     DataFacts,
     GraphsKept,
+    LoaderFacts,
     MemorySample,
     OptimizerLives,
     ReplacedFacts,
@@ -21,6 +22,7 @@ from tests.build import build_run
 from tests.diagnosers.runs import falling
 
 EPOCHS, BATCHES = 12, 50
+HELD = [LoaderFacts(id=0, role="evaluation", examples=400)]  # what is evaluated
 
 
 def scheduled(
@@ -30,8 +32,12 @@ def scheduled(
     """A run of 12 epochs of 50 batches whose scheduler is stepped so; `changes` go to its facts, or to the run."""
     calls = {"step": steps, "epoch": steps // BATCHES, "twice": 2 * steps}[per]
     gap = {"step": 1, "epoch": BATCHES, "twice": 1}[per]
-    run = {key: changes.pop(key) for key in ("state", "world_size", "data", "others") if key in changes}
-    others = run.pop("others", [])
+    run = {
+        key: changes.pop(key)
+        for key in ("state", "world_size", "data", "others", "evaluations", "loss", "loaders")
+        if key in changes
+    }
+    others, loss = run.pop("others", []), run.pop("loss", falling(steps))
     facts = {
         "scheduler_class": kind, "optimizer": 0, "calls": calls, "first_call": gap, "last_call": steps,
         "steps": changes.pop("own", steps), "steps_before": gap, "repeated": steps if per == "twice" else 0,
@@ -40,7 +46,7 @@ def scheduled(
     rates = numpy.full(steps, 1e-3) if rate is None else numpy.asarray(rate)
     return build_run(
         path,
-        loss=falling(steps),
+        loss=loss,
         recorded=[0, steps - 1],
         steps={"learning_rate": [[float(one)] for one in rates], "micro_steps": accumulated},
         defaults={"lr": 1e-3},
@@ -108,8 +114,9 @@ def replaced(path: Path, **changes: Any) -> Run:
 
 
 def memory_of(
-    path: Path, host: Any, steps: int = 1000, graphs: GraphsKept | None = None, device: Any = None, batches: int = 0
-) -> Run:
+    path: Path, host: Any, steps: int = 1000, graphs: GraphsKept | None = None, device: Any = None, batches: int = 0,
+    evaluated: GraphsKept | None = None,
+) -> Run:  # fmt: skip
     """A run whose memory is so many megabytes at each of its samples; `host` and `device` are functions of the step."""
     at = sorted({max(1, round(1.25**power)) for power in range(31)} & set(range(1, steps + 1)))
     samples = [
@@ -119,7 +126,9 @@ def memory_of(
     ]  # fmt: skip
     return build_run(
         path, loss=falling(steps), recorded=[0, steps - 1], data=DataFacts(batches_per_epoch=batches),
-        schedules=ScheduleFacts(recorded=True, memory=samples, graphs=graphs or GraphsKept()),
+        schedules=ScheduleFacts(
+            recorded=True, memory=samples, graphs=graphs or GraphsKept(), evaluation_graphs=evaluated or GraphsKept()
+        ),
     )  # fmt: skip
 
 
@@ -129,12 +138,31 @@ def leaking(path: Path, graphs: bool = True, **changes: Any) -> Run:
     return memory_of(path, **{"host": lambda step: 400 + step, "graphs": kept, **changes})
 
 
+def plateau(
+    path: Path, mode: str = "min", metrics: Any = None, reached: float = 1e-3, evaluations: Any = (), **changes: Any
+) -> Run:
+    """A plateau scheduler that was given an accuracy out of 400 after each epoch, and cuts the rate after three."""
+    counts = [104, 156, 177, 182, 192, 192, 191, 192, 193, 192, 192, 192]
+    metrics = [count / 400 for count in counts] if metrics is None else metrics
+    rate = numpy.full(EPOCHS * BATCHES, 1e-3)
+    rate[3 * BATCHES :] *= reached
+    at = [BATCHES * (epoch + 1) for epoch in range(len(metrics))]
+    pairs = [[float(step), metric] for step, metric in zip(at, metrics, strict=True)]
+    evaluations = [(step - 1, "validation", loss) for step, loss in zip(at, evaluations, strict=False)]
+    numbers = {"patience": 1.0, "factor": 0.1}
+    return scheduled(
+        path, "ReduceLROnPlateau", per="epoch", rate=rate, mode=mode, metrics=pairs, numbers=numbers,
+        evaluations=evaluations, **changes,
+    )  # fmt: skip
+
+
 SCHEDULES: dict[str, dict[str, tuple[Any, float]]] = {
     "scheduler_units": {
         "": (in_epochs, 0),
         "part": (lambda path: scheduled(path, "PolynomialLR", numbers={"total_iters": 200.0}), 0.0),
         "near": (lambda path: in_epochs(path, numbers={"total_steps": 590.0}, state="killed"), 0.0),
         "often": (twice, 1.0),
+        "errors": (lambda path: plateau(path, loaders=HELD), 1e9),
     },
     "clipping_before_unscale": {
         "": (scaled, 0),
@@ -148,8 +176,12 @@ SCHEDULES: dict[str, dict[str, tuple[Any, float]]] = {
     },
     "replaced_parameter": {
         "": (replaced, 0),
-        "most": (lambda path: in_a_list(path, elements=10**6), 1.0),
         "least": (replaced, 1e9),
+    },
+    "unregistered_parameter": {
+        "": (in_a_list, 0),
+        "most": (lambda path: in_a_list(path, elements=10**6), 1.0),
+        "least": (in_a_list, 1e9),
     },
     "memory_growth": {
         "": (leaking, 0),

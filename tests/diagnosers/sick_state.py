@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gradaudit.reading.run import Run
-from gradaudit.schema import ActiveFacts, CopyFacts, ModeFacts, ModelStateFacts, NormFacts
+from gradaudit.schema import ActiveFacts, CopyFacts, LoadFacts, ModeFacts, ModelStateFacts, NormFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling
 
@@ -69,9 +69,28 @@ def copies(path: Path, *given: CopyFacts) -> Run:
     return with_state(path, copies=list(given or [twin()]))
 
 
+def load(**changes: Any) -> LoadFacts:
+    """A checkpoint of twelve keys, each with a prefix that the model has not."""
+    facts: dict[str, Any] = {
+        "name": "net", "module_class": "Net", "step": 0, "keys": 12, "missing": 12, "renamed": 12, "prefix": "module.",
+        "trained": True,
+    }  # fmt: skip
+    return LoadFacts(**{**facts, **changes})
+
+
+def loads(path: Path, *given: LoadFacts) -> Run:
+    """A training of a model that was loaded so."""
+    return with_state(path, loaded=len(given or [1]), loads=list(given or [load()]))
+
+
 Build = Callable[[Path], Run]
 
 STATE: dict[str, dict[str, tuple[Build, float]]] = {
+    "unloaded_checkpoint": {
+        "": (loads, 0),
+        "least": (loads, 1e9),
+        "filled": (lambda path: loads(path, load(written=3)), 0.0),
+    },
     "stochastic_evaluation": {
         "": (active, 0),
         "share": (lambda path: active(path, place(losses=4, calls=4)), 0.05),

@@ -6,8 +6,8 @@ from torch.nn import functional
 
 from gradaudit.audit.runner import analyze
 from gradaudit.diagnosers.detached_loss import Attached, Detached, WithoutGraph, detached_loss
-from gradaudit.findings import Severity
-from gradaudit.schema import GraphFacts
+from gradaudit.findings import Confidence, Severity
+from gradaudit.schema import ConstantFacts, ConstantSourceFacts, GraphFacts
 from tests.build import build_run
 from tests.diagnosers.graphs import graph_of
 from tests.diagnosers.runs import falling
@@ -98,6 +98,23 @@ def test_a_loss_that_was_told_to_require_a_gradient(tmp_path):
             optimizer.step()
     graph = run_of(tmp_path / "run").meta.graph
     assert (len(graph.looks), graph.leaf_roots) == (1, 10)
+
+
+@pytest.mark.parametrize(
+    ("source", "rest", "confidence"),
+    [
+        ({"loss": 0, "function": "kl_div"}, [1.0, 0.5, 0.75], Confidence.CERTAIN),
+        ({"variable": "gp"}, [None] * 3, Confidence.HIGH),
+    ],
+)
+def test_a_term_without_any_graph_is_a_warning(tmp_path, source, rest, confidence):
+    made = ConstantSourceFacts(values=[2.0, 1.0, 1.5], **source)
+    site = ConstantFacts(terms=[0], last=5, looks=3, derived=3, rest=rest, size=[2.0] * 3, sources=[made])
+    run = of_graph(tmp_path / "a", constants=[site])
+    finding = assert_finds(detached_loss, run, Severity.WARNING)
+    assert (finding.confidence, finding.title) == (confidence, "Constant term of the objective")
+    assert (source.get("function") or source["variable"]) in finding.headline
+    assert_clean(detached_loss, of_graph(tmp_path / "b", constants=[msgspec.structs.replace(site, looks=1, derived=1)]))
 
 
 def steps_of(folder, optimizers, objectives, steps=10):

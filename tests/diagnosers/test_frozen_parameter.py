@@ -13,6 +13,7 @@ from gradaudit.findings import Confidence, Severity
 from gradaudit.reading.run import load
 from gradaudit.schema import TensorFacts
 from tests.build import build_run, linear_stack
+from tests.diagnosers.graphs import ONE, graph_of
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_wiring import IN_ORDER, calls, outside, resting, rounded_away
 from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
@@ -324,6 +325,24 @@ def test_an_optimizer_of_another_model_is_critical(tmp_path):
     run = resting(tmp_path / "a", EVERY, has_grad=False)
     assert_finds(frozen_parameter, run, Severity.CRITICAL)
     assert cause(run) == "nothing reached"
+
+
+def test_gradients_that_are_cleared_before_the_step_are_told(tmp_path):
+    """Each backward that was looked at reaches all of them, and no step finds a gradient."""
+    run = resting(tmp_path / "a", EVERY, has_grad=False, graph=graph_of())
+    finding = assert_finds(frozen_parameter, run, Severity.CRITICAL)
+    assert cause(run) == "cleared"
+    assert (finding.title, finding.confidence.value) == ("Gradients cleared before the step", "certain")
+    assert finding.actions[0].code == "optimizer.zero_grad(); loss.backward(); optimizer.step()"
+
+
+def test_gradients_are_not_cleared_where_the_graph_does_not_say_it(tmp_path):
+    few, part = (msgspec.structs.replace(ONE, **change) for change in ({"used": 0}, {"tensors": [0, 1, 2, 3]}))
+    opaque = msgspec.structs.replace(ONE, opaque=True)
+    for number, term in enumerate((few, part, opaque)):
+        run = resting(tmp_path / str(number), EVERY, has_grad=False, graph=graph_of(terms=[term]))
+        assert cause(run) == "nothing reached"
+    assert cause(resting(tmp_path / "some", (0, 1), has_grad=False, graph=graph_of())) != "cleared"
 
 
 def test_zeroing_between_backward_and_step_is_critical(tmp_path):

@@ -3,11 +3,12 @@ import numpy
 import pytest
 
 from gradaudit.audit.runner import analyze
-from gradaudit.diagnosers.future_leak import Leak, NoContrast, NotSeen, future_leak
+from gradaudit.diagnosers.future_leak import Leak, NoContrast, NotSeen, Open, future_leak
 from gradaudit.findings import Severity
 from gradaudit.schema import ModuleFacts, OutputFacts, TensorFacts
 from tests.build import linear_stack
 from tests.diagnosers.runs import HEALTHY_WITH, healthy, sequences
+from tests.diagnosers.sick_data import unmasked
 from tests.diagnosers.sick_outputs import COPIED, leaking
 from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
@@ -116,3 +117,25 @@ def test_the_module_that_looks_ahead_is_named(tmp_path):
 
 def test_it_is_the_first_thing_that_is_said(tmp_path):
     assert analyze(leaking(tmp_path)).ranked[0].diagnoser == "future_leak"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"masked": 20, "open": 0},  # a causal decoder, with or without a mask of padding
+        {"masked": 10, "open": 10},  # layers of both kinds
+        {"in_place": False},  # an encoder whose ids are the decoder's targets
+        {"equal": 6000},  # a masked language model of repetitive text
+    ],
+)
+def test_attention_that_may_be_meant_is_quiet(tmp_path, changes):
+    assert_not_applicable(future_leak, unmasked(tmp_path, outputs=OutputFacts(looked=True), **changes))
+
+
+def test_attention_without_a_mask_over_its_targets_is_critical(tmp_path):
+    run = unmasked(tmp_path)
+    assert judged(future_leak, run, Open).seen.targets == 9000
+    finding = assert_finds(future_leak, run, Severity.CRITICAL)
+    assert all(measure.met for measure in finding.measures)
+    for option in ("following", "compared"):
+        assert_skipped(future_leak, run, **{option: 1e9})

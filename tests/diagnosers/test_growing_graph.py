@@ -37,3 +37,14 @@ def test_a_graph_that_reaches_back_to_the_start_is_a_warning(tmp_path):
     assert (found.first_nodes, found.nodes, found.step, found.reach) == (40, 552, 128, 128)
     finding = assert_finds(growing_graph, run, Severity.WARNING)
     assert finding.headline == "The graph of step 128 reaches back 128 steps: 552 operations, 40 at first"
+
+
+def test_how_much_longer_the_steps_take_is_told(tmp_path):
+    run = growing(tmp_path / "a", seconds=[0.01 * (1 + step) for step in range(200)])
+    assert judged(growing_graph, run, Growing).slower > 5
+    finding = assert_finds(growing_graph, run, Severity.WARNING)
+    assert "times as long as one in the first" in finding.explanation
+    assert finding.measures[-1].met
+    level = growing(tmp_path / "b")
+    assert judged(growing_graph, level, Growing).slower == 1
+    assert "times as long" not in assert_finds(growing_graph, level, Severity.WARNING).explanation

@@ -1,11 +1,11 @@
 import pytest
 
-from gradaudit.diagnosers.label_misalignment import Aligned, NotShifted, ShiftedTwice, label_misalignment
+from gradaudit.diagnosers.label_misalignment import Aligned, Echo, NotShifted, ShiftedTwice, label_misalignment
 from gradaudit.findings import Severity
 from gradaudit.schema.loaders import AlignmentFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling
-from tests.diagnosers.sick_data import OWN, aligned
+from tests.diagnosers.sick_data import OWN, aligned, echoing
 from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 COPY, NEXT, TWICE = (0.04, 1.0, 0.04, 0.03), (0.04, 0.03, 1.0, 0.03), (0.04, 0.03, 0.03, 1.0)
@@ -47,6 +47,26 @@ def test_sequences_that_repeat_themselves_say_nothing(tmp_path):
 
 def test_few_targets_say_nothing(tmp_path):
     assert_clean(label_misalignment, aligned(tmp_path / "a", TWICE, count=99))
+
+
+def test_a_column_that_is_the_target_is_a_note(tmp_path):
+    """The task may be to repeat it, as in tests of memory."""
+    run = echoing(tmp_path / "a", windows=0, sizes=[12, 3], position=[0, 2])
+    finding = assert_finds(label_misalignment, run, Severity.NOTE)
+    assert "position 1 of 12, 3 of 3" in finding.headline
+
+
+def test_few_examples_and_no_equal_position_say_nothing(tmp_path):
+    assert_not_applicable(label_misalignment, echoing(tmp_path / "a", examples=99))
+    assert_not_applicable(label_misalignment, echoing(tmp_path / "b", examples=0, batches=0, position=[], sizes=[]))
+
+
+def test_a_target_in_its_window_is_critical(tmp_path):
+    run = echoing(tmp_path)
+    assert judged(label_misalignment, run, Echo).facts.position == [15]
+    finding = assert_finds(label_misalignment, run, Severity.CRITICAL)
+    assert "all 640 examples" in finding.headline
+    assert all(measure.met for measure in finding.measures)
 
 
 def test_no_sequences_and_no_record(tmp_path):

@@ -36,6 +36,15 @@ def test_a_few_graphs_kept_are_quiet(tmp_path):
     assert_clean(memory_growth, memory_of(tmp_path / "b", host=lambda step: 400, graphs=recent))
 
 
+def test_evaluation_losses_that_are_let_go_are_quiet(tmp_path):
+    free = GraphsKept(marked=9)
+    assert_clean(memory_growth, memory_of(tmp_path / "a", host=lambda step: 400, evaluated=free))
+    best = GraphsKept(marked=9, alive=1, most=2, steps=900)
+    assert_clean(memory_growth, memory_of(tmp_path / "b", host=lambda step: 400, evaluated=best))
+    recent = GraphsKept(marked=9, alive=9, most=9, steps=100)
+    assert_clean(memory_growth, memory_of(tmp_path / "c", host=lambda step: 400, evaluated=recent))
+
+
 def test_old_and_short_runs(tmp_path):
     assert_skipped(memory_growth, build_run(tmp_path / "a", loss=falling()))
     assert_clean(memory_growth, memory_of(tmp_path / "b", host=lambda step: 400 + step, steps=60))
@@ -67,3 +76,15 @@ def test_growth_on_the_device_is_a_warning(tmp_path):
 def test_every_graph_of_a_run_kept_is_a_warning(tmp_path):
     kept = GraphsKept(marked=26, alive=26, most=26, steps=900)
     assert_finds(memory_growth, memory_of(tmp_path / "a", host=lambda step: 400, graphs=kept), Severity.WARNING)
+
+
+def test_evaluation_losses_that_are_kept_are_a_warning_with_growth(tmp_path):
+    kept = GraphsKept(marked=6, alive=6, most=6, steps=600)
+    run = memory_of(tmp_path / "a", host=lambda step: 400 + step, graphs=GraphsKept(marked=28), evaluated=kept)
+    found = judged(memory_growth, run, Growth)
+    assert (found.evaluated, found.graphs, found.marked) == (True, 6, 6)
+    finding = assert_finds(memory_growth, run, Severity.WARNING)
+    assert finding.title == "Evaluation losses kept with graphs"
+    assert "no_grad" in finding.actions[0].code
+    alone = memory_of(tmp_path / "b", host=lambda step: 400, evaluated=kept)
+    assert_finds(memory_growth, alone, Severity.NOTE)

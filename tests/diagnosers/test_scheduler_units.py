@@ -2,14 +2,14 @@ import numpy
 import pytest
 
 from gradaudit.diagnosers.learning_rate_schedule import learning_rate_schedule
-from gradaudit.diagnosers.scheduler_units import Fitting, scheduler_units
+from gradaudit.diagnosers.scheduler_units import Backwards, Fitting, scheduler_units
 from gradaudit.findings import Severity
 from gradaudit.schema import DataFacts, SchedulerFacts
 from gradaudit.signals.updates.increasing_schedule import MonotonicIncrease
 from gradaudit.signals.updates.scheduler_plan import Mismatch
 from tests.build import build_run
 from tests.diagnosers.runs import falling
-from tests.diagnosers.sick_schedules import in_epochs, of_epochs, scheduled, twice, warming
+from tests.diagnosers.sick_schedules import HELD, in_epochs, of_epochs, plateau, scheduled, twice, warming
 from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 COSINE = 0.5e-3 * (1 + numpy.cos(numpy.pi * numpy.arange(600) / 600))
@@ -192,3 +192,77 @@ def test_a_scheduler_stepped_before_the_optimizer_or_never_is_a_note(tmp_path):
 
 def test_a_rate_that_changes_without_a_call_that_was_seen_is_quiet(tmp_path):
     assert_clean(scheduler_units, scheduled(tmp_path / "a", calls=0, rate=COSINE))
+
+
+LOSSES = [0.9, 1.0, 1.2, 1.3, 1.5, 1.5, 1.6, 1.6, 1.7, 1.7, 1.8, 1.8]
+FALLING = [0.9, 0.8, 0.7, 0.64, 0.6, 0.55, 0.52, 0.5, 0.49, 0.47, 0.46, 0.45]
+
+
+def test_plateau_schedulers_in_the_right_mode_are_quiet(tmp_path):
+    assert_clean(scheduler_units, plateau(tmp_path / "a", mode="max", loaders=HELD))
+    assert_clean(scheduler_units, plateau(tmp_path / "b", metrics=FALLING, evaluations=FALLING))
+
+
+def test_a_loss_that_rises_is_quiet(tmp_path):
+    """It overfits, and mode="min" is right: the metric is what was evaluated, or goes with it, or nothing tells."""
+    assert_clean(scheduler_units, plateau(tmp_path / "a", metrics=LOSSES, evaluations=LOSSES))
+    small = [loss / 4 for loss in LOSSES]
+    assert_clean(scheduler_units, plateau(tmp_path / "b", metrics=small, evaluations=LOSSES))
+    assert_clean(scheduler_units, plateau(tmp_path / "c", metrics=small))
+    rounded = [round(0.31 + 0.0123 * step, 4) for step in range(12)]
+    assert_clean(scheduler_units, plateau(tmp_path / "d", metrics=rounded, evaluations=[]))
+
+
+def test_an_error_rate_that_rises_with_its_loss_is_quiet(tmp_path):
+    assert_clean(scheduler_units, plateau(tmp_path / "a", evaluations=LOSSES, loaders=HELD))
+
+
+def test_an_accuracy_is_not_told_while_nothing_is_learned(tmp_path):
+    assert_clean(scheduler_units, plateau(tmp_path / "a", loss=numpy.linspace(1.0, 2.0, 600), loaders=HELD))
+
+
+def test_a_metric_that_stagnates_is_quiet(tmp_path):
+    flat = [count / 400 for count in (196, 201, 198, 203, 199, 202, 200, 204, 201, 198, 203, 200)]
+    assert_clean(scheduler_units, plateau(tmp_path / "a", metrics=flat, loaders=HELD))
+    assert_clean(scheduler_units, plateau(tmp_path / "b", metrics=[0.5] * 12, loaders=HELD))
+
+
+def test_a_rate_that_was_not_cut_is_quiet(tmp_path):
+    assert_clean(scheduler_units, plateau(tmp_path / "a", reached=1.0, loaders=HELD))
+
+
+def test_metrics_that_are_not_known_are_quiet(tmp_path):
+    assert_clean(scheduler_units, plateau(tmp_path / "a", metrics=[None] * 12, loaders=HELD))
+    assert_clean(scheduler_units, plateau(tmp_path / "b", metrics=[0.2, 0.4, 0.5], loaders=HELD))
+
+
+def test_an_accuracy_in_mode_min_is_a_warning(tmp_path):
+    run = plateau(tmp_path / "a", loaders=HELD)
+    course = judged(scheduler_units, run, Backwards).course
+    assert (course.told, course.examples, course.first, course.last) == ("counts", 400, 0.26, 0.48)
+    finding = assert_finds(scheduler_units, run, Severity.WARNING)
+    assert finding.headline == (
+        "ReduceLROnPlateau waits for its metric to fall: it rose from 0.26 to 0.48, and the learning rate was cut"
+    )
+    assert_finds(scheduler_units, plateau(tmp_path / "b", loaders=HELD, reached=0.7), Severity.NOTE)
+
+
+def test_an_accuracy_in_percent_of_an_odd_number_of_examples(tmp_path):
+    metrics = [100 * count / 331 for count in (90, 120, 140, 150, 160, 161, 160, 162, 161, 160, 162, 161)]
+    assert judged(scheduler_units, plateau(tmp_path / "a", metrics=metrics), Backwards).course.examples == 331
+
+
+def test_a_score_that_rises_as_its_loss_falls(tmp_path):
+    metrics = [0.31 + 0.0123 * step**0.9 for step in range(12)]
+    run = plateau(tmp_path / "a", metrics=metrics, evaluations=FALLING)
+    assert judged(scheduler_units, run, Backwards).course.told == "losses"
+    assert assert_finds(scheduler_units, run, Severity.WARNING).confidence.value == "high"
+
+
+def test_a_loss_in_mode_max_is_a_certain_warning(tmp_path):
+    run = plateau(tmp_path / "a", mode="max", metrics=FALLING, evaluations=FALLING)
+    assert judged(scheduler_units, run, Backwards).course.told == "loss"
+    assert assert_finds(scheduler_units, run, Severity.WARNING).confidence.value == "certain"
+    squared = [loss**2 for loss in FALLING]
+    run = plateau(tmp_path / "b", mode="max", metrics=squared, evaluations=FALLING)
+    assert judged(scheduler_units, run, Backwards).course.told == "losses"

@@ -1,8 +1,11 @@
 import msgspec
 import numpy
 import pytest
+import torch
+from torch import nn
+from torch.nn import functional
 
-from gradaudit.audit.runner import analyze
+from gradaudit.audit.runner import analyze, examine
 from gradaudit.diagnosers.twice_averaged_loss import AveragedOnce, AveragedTwice, twice_averaged_loss
 from gradaudit.findings import Confidence, Severity
 from gradaudit.reading.run import load
@@ -11,6 +14,7 @@ from tests.build import build_run, write_table
 from tests.diagnosers.runs import TEN, falling, healthy
 from tests.diagnosers.sick import divided_twice
 from tests.diagnosers.verbs import assert_clean, assert_finds, assert_skipped, judged
+from tests.record.training import recorded, run_of
 
 SIZES = numpy.where(numpy.arange(200) % 10 == 9, 2, 50)
 
@@ -104,6 +108,28 @@ def test_the_level_of_the_loss_does_not_matter(tmp_path):
     for scale in (1e-6, 1e6):
         run = divided_twice(tmp_path / str(scale), loss=scale * falling(), facts=facts)
         assert_finds(twice_averaged_loss, run, Severity.WARNING)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_division_is_seen_beside_another_term(tmp_path, again):
+    torch.manual_seed(0)
+    model = nn.Linear(4, 3)
+    with recorded(tmp_path / "run"):
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        for step in range(24):
+            x = torch.randn(3 if step % 6 == 5 else 32, 4)
+            loss = functional.cross_entropy(model(x), torch.arange(len(x)) % 3)
+            loss = 0.5 * loss / len(x) if again else 0.5 * loss
+            optimizer.zero_grad()
+            (loss + model.weight.square().sum()).backward()
+            optimizer.step()
+    run = run_of(tmp_path / "run")
+    if again:
+        found = judged(twice_averaged_loss, run, AveragedTwice)
+        assert (found.usual, found.smallest, found.smallest_at) == (32, 3, 5)
+        assert found.weight == pytest.approx(0.5)
+    else:
+        assert not examine(twice_averaged_loss, run).findings
 
 
 def test_a_step_that_was_not_finite_is_passed_over(tmp_path):

@@ -21,6 +21,8 @@ def test_padding_of_its_own_is_quiet(tmp_path):
         {"learned": 20},  # packing: some of its labels count
         {"shortest": 3},  # padded to a multiple of eight
         {"widths": 1},  # padded to a fixed length: padding cannot be told from an end
+        {"widths": 1, "varied": 3},  # and its sequences have an end token before the padding
+        {"widths": 1, "varied": 20, "ended": 600},  # the longest sequences are whole
         {"one_id": False},  # answers that end with different tokens
         {"padded": 3, "rows": 96, "ended": 96},
     ],
@@ -45,6 +47,12 @@ def test_an_end_token_that_is_padding_is_a_warning(tmp_path):
     assert (found.by_mask, found.by_length) == (False, True)
     finding = assert_finds(unlearned_token, run, Severity.WARNING)
     assert finding.headline == "The token that ends 640 of 640 sequences is never a target: 0 labels of it count"
+
+
+def test_sequences_of_one_length_that_nothing_else_ends_are_a_warning(tmp_path):
+    run = ending(tmp_path / "a", widths=1, varied=20)
+    assert judged(unlearned_token, run, Ignored).by_length
+    assert_finds(unlearned_token, run, Severity.WARNING)
 
 
 def test_the_attention_mask_tells_it_in_sequences_of_one_length(tmp_path):

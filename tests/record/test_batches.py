@@ -318,6 +318,71 @@ def test_an_end_token_that_is_ignored(tmp_path, end, pad):
         assert (found.shortest, found.attended) == (0, 0)
 
 
+def sentences(end, pad, whole=False):
+    """[64, 10]: 3 to 8 different words, an end token, and padding; `whole` ones have neither at the most."""
+    generator = torch.Generator().manual_seed(4)
+    lengths = torch.randint(3, 9, (64, 1), generator=generator) + 2 * whole
+    places = torch.arange(10)
+    ids = torch.where(places < lengths, torch.randint(3, 20, (64, 10), generator=generator), pad)
+    return torch.where(places == lengths, end, ids)
+
+
+@pytest.mark.parametrize(
+    ("end", "pad", "shift", "ended"),
+    [(1, 1, True, True), (1, 0, True, False), (1, 1, False, True)],
+    ids=["one id", "two ids", "shifted in the model"],
+)
+def test_the_end_token_is_found_by_the_targets_of_the_loss(tmp_path, end, pad, shift, ended):
+    """The loader yields ids alone; the targets are the next ones, or are ignored."""
+
+    def program():
+        torch.manual_seed(0)
+        model = Words(copies=shift)
+        optimizer = torch.optim.Adam(model.parameters())
+        for (ids,) in DataLoader(TensorDataset(sentences(end, pad)), 16):
+            labels = ids.masked_fill(ids == pad, -100)
+            model(*((ids[:, :-1], labels[:, 1:]) if shift else (ids, labels))).backward()
+            optimizer.step()
+
+    (source,) = facts(tmp_path, program)
+    found = source.padding
+    assert (found.batches, found.padded, found.widths, found.one_id, found.learned) == (4, 4, 1, True, 0)
+    assert found.ended == found.rows == 64
+    assert found.varied == (4 if ended else 0)
+
+
+def test_a_target_that_is_left_out_after_the_last_item_is_no_end(tmp_path):
+    """A recommender has no end token: the longest lists are whole, and their last item has no target."""
+
+    def program():
+        torch.manual_seed(0)
+        model = Words(copies=True)
+        optimizer = torch.optim.Adam(model.parameters())
+        for (ids,) in DataLoader(TensorDataset(sentences(0, 0, whole=True)), 16):
+            labels = torch.cat([ids[:, 1:].masked_fill(ids[:, 1:] == 0, -100), torch.full((16, 1), -100)], 1)
+            model(ids, labels).backward()
+            optimizer.step()
+
+    (source,) = facts(tmp_path, program)
+    assert source.padding.ended < source.padding.rows == 64
+
+
+def test_tags_are_no_texts(tmp_path):
+    """Their padding is ignored, too, and nothing is written that would have an end."""
+
+    def program():
+        torch.manual_seed(0)
+        model = Words(copies=True)
+        optimizer = torch.optim.Adam(model.parameters())
+        ids = sentences(0, 0)
+        for batch in DataLoader(TensorDataset(ids, (ids % 4).masked_fill(ids == 0, -100)), 16):
+            model(*batch).backward()
+            optimizer.step()
+
+    (source,) = facts(tmp_path, program)
+    assert (source.padding.padded, source.padding.varied) == (4, 0)
+
+
 def test_the_script_gets_what_it_would_get(tmp_path):
     """The same batches, losses and random numbers, from all three sources of them."""
 

@@ -217,3 +217,17 @@ def test_a_fault_costs_what_cleared_gradients_tell(tmp_path, monkeypatch, name):
     assert [fact.observer for fact in run.meta.disabled] == ["cleared gradients"]
     assert len(steps) == 12
     assert steps["objective"].tolist()[1:] != pytest.approx(script.known[1:], rel=1e-5)
+
+
+@pytest.mark.parametrize("order", ["clear, step", "step, clear"])
+def test_gradients_that_are_cleared_before_the_step_are_why_nothing_moves(tmp_path, order):
+    first, second = (f"optimizer.{'zero_grad' if one == 'clear' else 'step'}()" for one in order.split(", "))
+    run, _, _ = trained(
+        tmp_path,
+        f"""
+    for step in range(12):
+        differentiate(); {first}; {second}
+    """,
+    )
+    titles = [item.finding.title for item in analyze(run).ranked]
+    assert ("Gradients cleared before the step" in titles) == (order == "clear, step")

@@ -139,6 +139,9 @@ def holder(name):
         "_saved_mat2": nn.Linear(2, 2)(torch.ones(1, 2, requires_grad=True)).grad_fn,
         "_saved_weight": nn.Conv1d(1, 1, 1)(torch.ones(1, 1, 2, requires_grad=True)).grad_fn,
         "_saved_other": (torch.ones(1, requires_grad=True) * torch.ones(1)).grad_fn,
+        "_raw_saved_other": (torch.ones(1, requires_grad=True) * 2).grad_fn,
+        "_raw_saved_self": (torch.ones(1) * torch.ones(1, requires_grad=True)).grad_fn,
+        "_raw_saved_mat1": nn.Linear(2, 2)(torch.ones(1, 2)).grad_fn,
         "_saved_self": (torch.ones(1) * torch.ones(1, requires_grad=True)).grad_fn,
         "_functorch": torch._C,
         "_pytree": torch.utils,
@@ -152,6 +155,7 @@ def holder(name):
         "FRAME_COUNTER": import_module("torch._dynamo.convert_frame"),
         "_BaseDataLoaderIter": torch.utils.data.dataloader,
         "_saved_start": torch.ones(3, requires_grad=True)[1:].grad_fn,
+        "_saved_index": torch.ones(3, requires_grad=True)[-1].grad_fn,
         "_saved_is_causal": attended.grad_fn,
         "_frames_up": dict(inspect.signature(torch.jit.script).parameters),
     }[name]

@@ -1,6 +1,7 @@
 """Modes, buffers and copies: what a run says of them, and that nothing changes by looking."""
 
 import copy
+import gc
 import itertools
 import sys
 import warnings
@@ -429,3 +430,12 @@ def test_an_average_that_the_model_holds_gathers_its_statistics_anew(tmp_path):
         model.eval()
         torch.optim.swa_utils.update_bn([x], model.average)
     assert facts_of(tmp_path / "run").active == []
+
+
+def test_the_attention_that_scripted_code_knows_by_its_address_is_kept(tmp_path):
+    seen = []
+    for name in "ab":
+        with recorded(tmp_path / name):
+            seen.append(id(functional.scaled_dot_product_attention))
+        gc.collect()
+    assert seen[0] == seen[1] != id(functional.scaled_dot_product_attention)

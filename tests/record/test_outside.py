@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from gradaudit.diagnosers.replaced_parameter import replaced_parameter
+from gradaudit.diagnosers.unregistered_parameter import unregistered_parameter
 from gradaudit.findings import Severity
 from tests.diagnosers.verbs import assert_clean, assert_finds
 from tests.record.training import recorded, run_of
@@ -55,14 +55,14 @@ def test_a_model_whose_layers_are_registered_is_quiet(tmp_path):
     model = nn.Sequential(nn.Linear(6, 32), nn.Tanh(), nn.Linear(32, 1))
     run = trained(tmp_path / "a", model, [model.parameters()], inputs=lambda: torch.randn(16, 6, requires_grad=True))
     assert run.meta.graph.outside == []
-    assert_clean(replaced_parameter, run)
+    assert_clean(unregistered_parameter, run)
 
 
 def test_several_optimizers_are_quiet(tmp_path):
     model = Listed()
     run = trained(tmp_path / "a", model, [model.parameters(), *(layer.parameters() for layer in model.hidden)])
     assert run.meta.graph.outside == []
-    assert_clean(replaced_parameter, run)
+    assert_clean(unregistered_parameter, run)
 
 
 def test_what_a_later_optimizer_takes_is_quiet(tmp_path):
@@ -79,7 +79,7 @@ def test_what_a_later_optimizer_takes_is_quiet(tmp_path):
                 optimizer.step()
     run = run_of(tmp_path / "a")
     assert run.meta.graph.outside == []
-    assert_clean(replaced_parameter, run)
+    assert_clean(unregistered_parameter, run)
 
 
 def test_frozen_layers_beside_a_pretrained_part_are_quiet(tmp_path):
@@ -88,7 +88,7 @@ def test_frozen_layers_beside_a_pretrained_part_are_quiet(tmp_path):
     with torch.no_grad():
         for layer in model.hidden:
             layer[0].weight.copy_(torch.randn(32, 32).pow(3) * 0.1)
-    assert_clean(replaced_parameter, trained(tmp_path / "a", model, [model.parameters()]))
+    assert_clean(unregistered_parameter, trained(tmp_path / "a", model, [model.parameters()]))
 
 
 def test_adapters_on_frozen_layers_are_quiet(tmp_path):
@@ -97,7 +97,7 @@ def test_adapters_on_frozen_layers_are_quiet(tmp_path):
         layer.requires_grad_(False)
     run = trained(tmp_path / "a", model, [model.parameters()])
     assert run.meta.graph.outside == []
-    assert_clean(replaced_parameter, run)
+    assert_clean(unregistered_parameter, run)
 
 
 def test_what_the_script_updates_itself_is_quiet(tmp_path):
@@ -110,7 +110,7 @@ def test_what_the_script_updates_itself_is_quiet(tmp_path):
                 parameter.data -= 0.01 * parameter.grad
                 parameter.grad = None
 
-    assert_clean(replaced_parameter, trained(tmp_path / "a", model, [model.parameters()], between=update))
+    assert_clean(unregistered_parameter, trained(tmp_path / "a", model, [model.parameters()], between=update))
 
 
 def test_layers_in_a_list_are_a_warning(tmp_path):
@@ -120,9 +120,9 @@ def test_layers_in_a_list_are_a_warning(tmp_path):
     assert len(outside) == 4
     assert {one.looks for one in outside} == {8}
     # The list itself is found, too, and told in its place.
-    finding = assert_finds(replaced_parameter, run, Severity.CRITICAL)
+    finding = assert_finds(unregistered_parameter, run, Severity.CRITICAL)
     assert finding.headline == "Listed.hidden is a plain list: no optimizer holds its 4 parameters"
     facts = msgspec.structs.replace(run.meta.schedules, unregistered=[])
     unlisted = dataclasses.replace(run, meta=msgspec.structs.replace(run.meta, schedules=facts))
-    finding = assert_finds(replaced_parameter, unlisted, Severity.WARNING)
+    finding = assert_finds(unregistered_parameter, unlisted, Severity.WARNING)
     assert finding.headline == "The objective reaches 8 parameter tensors, and the optimizer holds 4 of them"

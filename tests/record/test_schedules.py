@@ -1,9 +1,11 @@
 """Schedulers, scaling, optimizers made anew, replaced parameters and memory, as they are recorded."""
 
+import contextlib
 import copy
 import functools
 import gc
 
+import numpy
 import pytest
 import torch
 from torch import nn
@@ -12,6 +14,7 @@ from torch.optim import lr_scheduler
 
 from gradaudit.record.observe import schedules
 from gradaudit.record.observe.schedules import memory, schedulers
+from gradaudit.record.observe.schedules.schedulers import Metrics
 from tests.record.training import batch, classifier, recorded, run_of
 
 
@@ -355,17 +358,71 @@ def test_memory_samples_are_bounded(monkeypatch):
     seen = memory.Memory()
     for step in range(1, 64 * 3000, 64):
         seen.before_step(step)
-    assert len(seen.facts()[0]) <= 256
+    assert len(seen.samples) <= 256
+
+
+def test_graphs_that_are_marked_are_bounded(monkeypatch):
+    monkeypatch.setattr(memory, "_MOST", 8)
+    seen, losses = memory.Memory(), []
+    for step in range(1, 100):
+        seen.before_step(step)
+        losses.append(torch.ones(1, requires_grad=True).sum())
+        seen.on_evaluation(losses[-1])
+    assert 2 < seen.evaluations.kept.marked < 8
+    assert seen.evaluations.kept.alive == seen.evaluations.kept.marked
+
+
+def evaluating(keep, no_grad=False, train_mode=False):
+    """Ten rounds of five steps and an evaluation of three batches."""
+    model, history = classifier(), []
+    optimizer = adam(model)
+    x, y = batch()
+    for _ in range(10):
+        model.train()
+        train(model, optimizer, 5)
+        model.train(train_mode)
+        for _ in range(3):
+            with torch.set_grad_enabled(not no_grad):
+                loss = functional.cross_entropy(model(x), y)
+            keep(history, loss)
+    return history
+
+
+def test_graphs_of_evaluation_losses_that_the_script_keeps_are_counted(tmp_path):
+    with recorded(tmp_path / "kept"):
+        history = evaluating(list.append)
+    kept = facts(tmp_path / "kept")
+    assert kept.evaluation_graphs.marked >= 7
+    assert kept.evaluation_graphs.alive == kept.evaluation_graphs.marked
+    assert kept.evaluation_graphs.steps >= 35
+    assert kept.graphs.alive == 0
+    assert all(loss.requires_grad for loss in history)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"keep": lambda history, loss: history.append(loss.item())},
+        {"keep": lambda history, loss: history.append(loss.detach())},
+        {"keep": list.append, "no_grad": True},
+        {"keep": lambda history, loss: history.__setitem__(slice(None), [loss])},
+    ],
+)
+def test_graphs_of_evaluation_losses_that_are_let_go_are_not(tmp_path, changes):
+    with recorded(tmp_path / "run"):
+        evaluating(**changes)
+    assert facts(tmp_path / "run").evaluation_graphs.alive == 0
 
 
 @pytest.mark.parametrize(
     ("place", "name"),
     [
+        (schedulers.Schedulers, "on_metric"),
         (schedulers.Schedulers, "on_step"), (schedulers.Schedulers, "made"), (schedulers.Schedulers, "making"),
         (schedules.Schedules, "before_step"), (schedules.Schedules, "after_step"),
         (schedules.Schedules, "on_clip"), (schedules.Scaling, "on_scale"), (schedules.Scaling, "on_update"),
         (schedules.Scaling, "on_unscale"), (schedules.Scaling, "before_step"), (schedules.Scaling, "after_step"),
-        (schedules.Memory, "on_backward"),
+        (schedules.Memory, "on_backward"), (schedules.Memory, "on_evaluation"),
     ],
 )  # fmt: skip
 def test_a_fault_costs_these_facts_alone(tmp_path, monkeypatch, capsys, place, name):
@@ -387,6 +444,9 @@ def test_a_fault_costs_these_facts_alone(tmp_path, monkeypatch, capsys, place, n
             scaler.step(optimizer)
             scaler.update()
             scheduler.step()
+            model.eval()
+            functional.cross_entropy(model(x), y)
+            model.train()
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "gradaudit: schedules are no longer recorded (RuntimeError: fault of ours); all else is"
     run = run_of(tmp_path / "run")
@@ -483,3 +543,31 @@ def test_a_model_that_is_cut_down_in_the_middle_is_told(tmp_path):
         train(model, optimizer, 30)
     (found,) = facts(tmp_path / "run").replaced
     assert (found.matches, found.missing, found.without_gradient, found.first_step) == (4, 4, True, 23)
+
+
+def test_metrics_of_a_plateau_scheduler_are_kept_with_its_mode(tmp_path):
+    given = [0.5, torch.tensor(0.25), numpy.float32(0.125), 2, float("nan"), "none of it", torch.ones(2, device="meta")]
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, mode="max")
+        for number, metric in enumerate(given):
+            train(model, optimizer, 2)
+            with contextlib.suppress(Exception):
+                scheduler.step(metrics=metric) if number % 2 else scheduler.step(metric)
+        other = lr_scheduler.ExponentialLR(optimizer, 0.9)
+        train(model, optimizer, 1)
+        other.step()
+    one, another = facts(tmp_path / "run").schedulers
+    assert one.mode == "max"
+    assert one.metrics == [[2, 0.5], [4, 0.25], [6, 0.125], [8, 2.0], [10, None], [12, None], [14, None]]
+    assert (another.mode, another.metrics) == ("", [])
+
+
+def test_metrics_are_bounded_and_evenly_thinned():
+    kept = Metrics()
+    for step in range(1000):
+        kept.add(step, step / 2)
+    steps = [step for step, _ in kept.kept]
+    assert len(steps) < 128
+    assert set(numpy.diff(steps)) == {8}

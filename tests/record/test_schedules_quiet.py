@@ -15,9 +15,13 @@ from gradaudit.diagnosers.memory_growth import memory_growth
 from gradaudit.diagnosers.recreated_optimizer import recreated_optimizer
 from gradaudit.diagnosers.replaced_parameter import replaced_parameter
 from gradaudit.diagnosers.scheduler_units import scheduler_units
+from gradaudit.diagnosers.unregistered_parameter import unregistered_parameter
 from tests.record.training import classifier, recorded, run_of
 
-RULES = [clipping_before_unscale, memory_growth, recreated_optimizer, replaced_parameter, scheduler_units]
+RULES = [
+    clipping_before_unscale, memory_growth, recreated_optimizer, replaced_parameter, scheduler_units,
+    unregistered_parameter,
+]  # fmt: skip
 
 
 def loader(batches=8):

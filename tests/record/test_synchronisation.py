@@ -156,6 +156,34 @@ def test_embeddings_tied_weights_and_gradients_that_are_missing(sparse):
     assert {tensor for step in steps for tensor, _ in step.tensors.snapshots}
 
 
+def test_masks_of_attention_and_the_last_step_of_a_recurrent_layer():
+    table, cell = nn.Embedding(50, 8, device=META), nn.RNN(8, 8, batch_first=True, device=META)
+    attention = nn.MultiheadAttention(8, 2, batch_first=True, device=META)
+    head = nn.Linear(8, 5, device=META)
+    model = nn.ModuleList([table, cell, attention, head])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    ids = torch.zeros(8, 12, dtype=torch.long, device=META)
+    with watched() as (waits, steps):
+        for _ in range(STEPS):
+            x = table(ids)
+            hidden = attention(x, x, x, key_padding_mask=ids == 0)[0]
+            hidden = (
+                hidden
+                + functional.scaled_dot_product_attention(
+                    x[:, None], x[:, None], x[:, None], attn_mask=(ids != 0)[:, None, None]
+                )[:, 0]
+            )
+            loss = functional.cross_entropy(head(cell(x + hidden)[0][:, -1]), labels())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        (source,) = session.current().gathered.batches.sources
+        assert source.attended[0].masks == 2 * STEPS
+        assert source.last_step.numbers is not None
+    assert waits.found == []
+    assert len(steps) == STEPS
+
+
 def test_stale_gradients_logged_losses_and_scaled_ones():
     model = nn.Linear(4, 3, device=META)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)

@@ -60,12 +60,64 @@ def test_factors_and_lists_are_taken_apart():
     one, two, three = a.square().sum(), b.exp().mean(), c.abs().sum()
     names = {"SumBackward0", "MeanBackward0"}
     for root in (one + two / 3 - 2 * three, torch.stack([one, two, three]).mean(), sum([one, two, three])):
-        found = terms.terms_of(root.grad_fn)
+        found = terms.terms_of(root.grad_fn).terms
         assert len(found) == 3
-        assert {node.name() for node in found} == names
+        assert {term.node.name() for term in found} == names
     # A factor that learns is part of its term.
-    assert len(terms.terms_of((one * two).grad_fn)) == 1
-    assert len(terms.terms_of(sum(p.sum() for p in [a] * 40).grad_fn)) == 1
+    assert len(terms.terms_of((one * two).grad_fn).terms) == 1
+    assert len(terms.terms_of(sum(p.sum() for p in [a] * 40).grad_fn).terms) == 1
+
+
+A, B = (nn.Parameter(torch.tensor(2.0)) for _ in range(2))
+
+
+@pytest.mark.parametrize(
+    ("objective", "factors", "constants"),
+    [
+        (lambda a, b: a + b, [1, 1], []),
+        (lambda a, b: (a + 0.5 * b) / 4 - 3 * a, [-3, 0.125, 0.25], []),
+        (lambda a, b: -(a - torch.tensor(0.3) * b), [-1, 0.3], []),
+        (lambda a, b: torch.add(a, b, alpha=0.3), [0.3, 1], []),
+        (lambda a, b: torch.stack([a, b]).mean(), [0.5, 0.5], []),
+        (lambda a, b: torch.cat([a[None], b[None]]).sum() / 2, [0.5, 0.5], []),
+        (lambda a, b: 1 - 2 * a, [-2], []),
+        (lambda a, b: torch.tensor(1.0) - 2 * a, [-2], [1]),
+        (lambda a, b: 2 * (a + torch.tensor(3.0)), [2], [2]),
+        (lambda a, b: sum([a, b]), [1, 1], [1]),  # begins with 0
+        (lambda a, b: a + b.detach() * 2, [1], [1]),
+        (lambda a, b: a - b.detach(), [1], [-1]),
+        (lambda a, b: torch.stack([a, b.detach()]).sum(), [1], [1]),
+        (lambda a, b: torch.tensor(3.0) / a, [1], []),  # no product with 3
+        (lambda a, b: a * torch.ones(1, 2).mean(), [1], []),
+        (lambda a, b: a * float("inf"), [None], []),
+    ],
+)
+def test_constant_factors_and_summands_are_told(objective, factors, constants):
+    found = terms.terms_of(objective(A.exp(), B.exp()).grad_fn)
+    told = sorted([term.factor for term in found.terms], key=lambda one: (one is None, one))
+    assert told == pytest.approx(factors) if None not in factors else told == factors
+    assert found.constants == constants
+
+
+def test_the_factor_of_a_scaler_is_left_out():
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    root = scaler.scale(A.exp() / 4)
+    assert [term.factor for term in terms.terms_of(root.grad_fn, scaled=True).terms] == [0.25]
+    assert [term.factor for term in terms.terms_of(root.grad_fn).terms] == [2.0]
+
+
+def test_what_somebody_packed_is_not_unpacked():
+    calls = []
+
+    def unpack(saved):
+        calls.append(saved)
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, unpack):
+        root = A.exp() * torch.ones(1).exp().sum()
+    (term,) = terms.terms_of(root.grad_fn).terms
+    assert term.factor is None
+    assert not calls
 
 
 @pytest.mark.parametrize("count", [3, 60])

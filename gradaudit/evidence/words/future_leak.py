@@ -34,11 +34,13 @@ def _of(one: LooksAhead) -> Action:
             code=f"nn.{one.module_class}(..., bidirectional=False)",
         )
     if one.kind == "attention":
+        # Decoders have a target beside the source; its mask has a name of its own.
+        of_target = one.mask.startswith("tgt")
+        given = "source, x" if one.module_class == "Transformer" else "x, memory" if of_target else "x"
         return Action(
             text=f"Give {one.name or one.module_class} a causal mask, so that no position sees a later one",
             code="mask = nn.Transformer.generate_square_subsequent_mask(x.size(1))\n"
-            f"{in_code(one.name)}(x, {'attn_mask' if one.module_class == 'MultiheadAttention' else one.mask}=mask, "
-            "is_causal=True)",
+            f"{in_code(one.name)}({given}, {one.mask}=mask, {'tgt_' if of_target else ''}is_causal=True)",
         )
     return Action(
         text=f"Pad the input of {one.name or one.module_class} on the left only: its kernel of {one.width} reads "

@@ -20,6 +20,7 @@ _TITLES: dict[Cause, str] = {
     "dropped": "Unused parameters",
     "ignored": "Module without a loss",
     "nothing reached": "No gradient for any parameter",
+    "cleared": "Gradients cleared before the step",
     "unused block": "Unused experts or blocks",
     "cut off": "First layers detached from loss",
     "cut off by no_grad": "First layers under torch.no_grad()",
@@ -48,6 +49,10 @@ _IN_SHORT_BY_HAND: dict[Reason, str] = {
     "not owned": "not updated by the script",
     "idle": "no gradient and no update",
 }
+_IN_ORDER = Action(
+    text="Zero the gradients before the backward pass, not between it and the step",
+    code="optimizer.zero_grad(); loss.backward(); optimizer.step()",
+)
 _NAMELESS = "the module"  # where a tensor belongs to the model itself
 # {nobody}: "No optimizer has", as `nobody_updates` words it. {module}: of the first tensor, in code. {subject}: the
 # same, where a sentence begins with it.
@@ -67,6 +72,7 @@ _SENTENCES: dict[Cause, str] = {
     "on its result: its loss is made of detached values, or is not added to what backward() is called on.",
     "nothing reached": "The loss does not depend on the tensors in the optimizer: either the model was made again, "
     "copied or loaded since, or the loss is detached from the model.",
+    "cleared": "Each backward that was looked at reaches them, and no step finds a gradient: it is cleared in between.",
     "unused block": "Blocks like them are trained, so these are unused rather than detached.",
     "cut off": "The optimizer has them, but no gradient reaches the first part of the model, which is called before "
     "every layer that is trained.",
@@ -105,6 +111,8 @@ def in_short(group: UnchangedGroup, training: Training) -> str:
     """The reason in a few words, behind a colon."""
     if group.cause == "faint":
         return "almost no gradient"
+    if group.cause == "cleared":
+        return "cleared before the step"
     if group.cause == "ignored":
         return "no loss depends on them"
     own = _IN_SHORT_BY_HAND if by_hand(training) else {}
@@ -218,6 +226,8 @@ def _without_gradient(group: UnchangedGroup, training: Training) -> list[Action]
         text="If they are meant to stay, freeze them, which also saves memory", code=f"{module}.requires_grad_(False)"
     )
     match group.cause:
+        case "cleared":
+            return [_IN_ORDER, Action(text=f"Look for p.grad = None of {amount} between backward() and step()")]
         case "nothing reached":
             return [_rebuild(training), _attach(group)]
         case "unused block":
@@ -236,8 +246,7 @@ def _zero(group: UnchangedGroup) -> list[Action]:
     match group.cause:
         case "all zero":
             return [
-                Action(text="Zero the gradients before the backward pass, not between it and the step",
-                       code="optimizer.zero_grad(); loss.backward(); optimizer.step()"),
+                _IN_ORDER,
                 Action(text="Check that the loss is not multiplied by 0 and no mask removes every target"),
                 Action(text="In float16 scale the loss: gradients below 6e-8 become zero there",
                        code="scaler = torch.amp.GradScaler()\nscaler.scale(loss).backward()"),

@@ -63,7 +63,7 @@ class StepObserver(TrainingThread):
         self.seen, self._taken = StepObservation(), StepObservation()
         self.gradients = Gradients()
         self.pending: list[LossCall] = []
-        self._scale: torch.Tensor | None = None
+        self.scale: torch.Tensor | None = None
         self.clips = Clips()
         self.plain = False  # the last backward was
         self.clipping: Clipping | None = None  # of the last step, by the norm
@@ -76,7 +76,8 @@ class StepObserver(TrainingThread):
     def on_call(self, name: str, result: torch.Tensor, bind: Bind, args: tuple[Any, ...], kwargs: Any) -> None:
         """A loss function was called with `args` and `kwargs`, which `bind` names, and returned `result`."""
         shared = self.shared
-        if not (shared.due or shared.worker or shared.batches.watching):
+        step = shared.after_step + 1
+        if not (shared.due or shared.worker or shared.batches.watching or shared.graph.due_at(step)):
             seen = shared.book.again(name, result, args, kwargs)
             if seen is not None:
                 self._train(result, seen)
@@ -103,6 +104,7 @@ class StepObserver(TrainingThread):
             self.observers.call(BATCHES, shared.batches.on_loss, name, result, call, self.table)
         seen = shared.book.observe(name, result, call, self.observers, reading)
         known = reading is None or (reading.input_known and reading.target_known)
+        self.observers.call(GRAPH, shared.graph.on_loss, self, seen, name, result)
         self.observers.call(OUTPUTS, shared.outputs.look, seen.loss, name, call, result.requires_grad, known)
         if not result.requires_grad:
             self.observers.call(EVALUATION_LOSSES, self._evaluate, seen)
@@ -125,16 +127,15 @@ class StepObserver(TrainingThread):
             return False
         self.shared.settle()  # a step that was made by hand ends here
         if self.undecided.add(seen):
-            self._begin_pass()
+            self._begin_pass(result)
             self.evaluations.add(seen, 0, supposed=True)
         else:
             self.evaluations.refute()
         return True
 
-    def _begin_pass(self) -> None:
+    def _begin_pass(self, loss: torch.Tensor | None = None) -> None:
         if not self.evaluations.begun:
-            self.evaluations.begin(self.shared.passes, self.shared.after_step, self.shared.time)
-            self.shared.passes += 1
+            self.evaluations.begin(self.shared.next_pass(loss), self.shared.after_step, self.shared.time)
 
     def _evaluate(self, seen: LossCall, training: int | None = None, part: Part | None = None) -> None:
         """Add a loss without a backward to the evaluation pass of this thread."""
@@ -175,14 +176,12 @@ class StepObserver(TrainingThread):
             call(MODEL_STATE, self.shared.model_state.on_backward)
         call(CLEARED, look_for_cleared, self, accumulates)
         call(OBJECTIVES, self.add_roots, roots, gradients)
-        graph, size = self.shared.graph, self.pending[-1].batch_size if self.pending else 0
-        if graph.wants(self.shared.after_step + 1, size):
-            call(GRAPH, graph.look, self, roots, size)
+        call(GRAPH, self.shared.graph.look, self, roots, self.pending[-1].batch_size if self.pending else 0)
         call(BATCHES, self.shared.batches.on_backward)
         found = call(LOSSES, behind, self._losses(), roots, default=[])
         self.seen.calls += found or call(HAND_WRITTEN_LOSSES, written_out, self, roots, gradients, default=[])
         self.seen.gather()
-        self.pending, self._scale = [], None
+        self.pending, self.scale = [], None
         if self.shared.after_step < 0 and self.seen.backwards >= UNSTEPPED:
             self.shared.warn(unstepped(UNSTEPPED))
         if self.shared.due:
@@ -215,18 +214,18 @@ class StepObserver(TrainingThread):
             self.seen.backwards += 1
             known = value_of(value) if gradients is None else None
             if known is not None:
-                self.seen.roots.append((known, self._scale))
+                self.seen.roots.append((known, self.scale))
                 continue
             weight = values[index] if index < len(values) else None
             # Scripts change the loss in place after the backward: keep a copy.
             value = (value * weight.detach()).sum() if isinstance(weight, torch.Tensor) else value.sum().clone()
-            self.seen.roots.append((value, self._scale))
+            self.seen.roots.append((value, self.scale))
 
     def on_scale(self, scaler: Any) -> None:
         """A GradScaler scaled the loss that is differentiated next."""
         scale = private(scaler, "_scale")  # a disabled scaler has none
         if isinstance(scale, torch.Tensor):
-            self._scale = scale.detach().clone()
+            self.scale = scale.detach().clone()
 
     def on_loader(self, loader: Any) -> None:
         """A DataLoader is about to be iterated in this process: the one before the first step feeds the training."""
@@ -252,8 +251,9 @@ class StepObserver(TrainingThread):
             self.evaluations.forget(name, call.loss)
             self._evaluate(call, 0, Part(name))
 
-    def on_derivative(self, roots: Sequence[Any]) -> None:
-        """The script asks for gradients of `roots`, which are no evaluation's losses then."""
+    def on_derivative(self, roots: Sequence[Any], given: Sequence[Any]) -> None:
+        """The script asks for gradients of `roots`; `given` are the tensors, where these get no graph of their own."""
+        self.observers.call(GRAPH, self.shared.graph.on_derivative, self, given)
         if self.undecided.calls:
             self._decide(roots)
 

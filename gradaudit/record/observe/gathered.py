@@ -9,7 +9,7 @@ from gradaudit.record.observe.graph import Graph
 from gradaudit.record.observe.loss.losses import LossRegistry
 from gradaudit.record.observe.model_state import ModelState
 from gradaudit.record.observe.outputs import Outputs
-from gradaudit.record.observe.schedules import Schedules
+from gradaudit.record.observe.schedules import SCHEDULES, Schedules
 from gradaudit.record.observe.tensors import TensorTable
 from gradaudit.record.observers import Observers
 
@@ -38,6 +38,13 @@ class Gathered:
         self.training: set[int] = set()  # threads that made a backward
         self.settle: Callable[[], None] = lambda: None  # closes a step made by hand, before an evaluation
         self.by_hand: Callable[[], list[Any]] = list  # what this thread changes by hand
+
+    def next_pass(self, loss: Any) -> int:
+        """The number of an evaluation pass that begins, with a `loss` that has a graph or with none."""
+        if loss is not None:
+            self.observers.call(SCHEDULES, self.schedules.memory.on_evaluation, loss)
+        self.passes += 1
+        return self.passes - 1
 
     def sample_next(self, due: bool) -> None:
         """Whether statistics of the coming step are due: then the inputs of its losses are sampled, too."""

@@ -25,14 +25,14 @@ def is_plain(between: Any, roots: Sequence[Any], gradients: Any) -> bool:
         and not between.by_hand
         and not seen.backwards
         and not (seen.calls or seen.roots or seen.marks or seen.given)
-        and between._scale is None
+        and between.scale is None
         and between.backwards > 0
         and shared.after_step >= 0
         and len(shared.training) == 1
         and not between.evaluating
         and not shared.model_state.active.pending
         and not several_known()
-        and not shared.graph.wants(shared.after_step + 1, pending[0].batch_size)
+        and not shared.graph.due_at(shared.after_step + 1, pending[0].batch_size)
     )
 
 

@@ -1,35 +1,25 @@
-"""Patch: torch.nn.functional's dropout and attention, which tell where they are active in evaluations.
+"""Patch: torch.nn.functional's dropout, which tells where it is active in evaluations.
 
 Where gradients are enabled nothing is looked at: a training pays for one call of Python.
 """
 
 import functools
 import inspect
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from gradaudit.record import hooks, session
-from gradaudit.record.internals import private
 from gradaudit.record.patches import Patch, leave_out_of, replace, scriptable
 
 NAMES = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout")
-_ATTENTION = "scaled_dot_product_attention"
 
 
 def install() -> list[Patch]:
-    """Wrap the functions that every dropout module and attention call."""
+    """Wrap the functions that every dropout module calls."""
     place = torch.nn.functional
-    patches = [replace(place, name, _watched(name, getattr(place, name))) for name in NAMES if hasattr(place, name)]
-    # Scripted code finds a built-in function by its identity.
-    register = private(sys.modules.get("torch.jit._builtins"), "_register_builtin")
-    if register is not None:
-        attention = _attending(getattr(place, _ATTENTION))
-        register(attention, f"aten::{_ATTENTION}")
-        patches.append(replace(place, _ATTENTION, attention))
-    return patches
+    return [replace(place, name, _watched(name, getattr(place, name))) for name in NAMES if hasattr(place, name)]
 
 
 def _watched(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,20 +42,3 @@ def _watched(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
             raise
 
     return scriptable(dropout, original)
-
-
-def _attending(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def scaled_dot_product_attention(*args: Any, **kwargs: Any) -> Any:
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or session.current() is None:
-            return original(*args, **kwargs)
-        p = args[4] if len(args) > 4 else kwargs.get("dropout_p", 0.0)
-        if p:
-            session.guarded(hooks.on_active, _ATTENTION, p, False)
-        try:
-            return original(*args, **kwargs)
-        except BaseException as error:
-            leave_out_of(error)
-            raise
-
-    return scaled_dot_product_attention

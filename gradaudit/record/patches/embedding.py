@@ -20,13 +20,14 @@ def install() -> list[Patch]:
 def _watched(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def embedding(input: Any, weight: Any, *args: Any, **kwargs: Any) -> Any:
-        if not torch.compiler.is_compiling() and session.unlocked_call(BATCHES, _wanted):
-            session.guarded(hooks.on_embedding, input)
         try:
-            return original(input, weight, *args, **kwargs)
+            result = original(input, weight, *args, **kwargs)
         except BaseException as error:
             leave_out_of(error)
             raise
+        if not torch.compiler.is_compiling() and session.unlocked_call(BATCHES, _wanted):
+            session.guarded(hooks.on_embedding, input, result)
+        return result
 
     return scriptable(embedding, original)
 

@@ -79,7 +79,7 @@ def _watched_grad(original: Callable[..., Any]) -> Callable[..., Any]:
     def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, *args: Any, **kwargs: Any) -> Any:
         not_ours = _not_ours()
         if not not_ours:
-            session.guarded_call(EVALUATION_LOSSES, _derived, outputs)
+            session.guarded_call(EVALUATION_LOSSES, _derived, outputs, inputs, args, kwargs)
         if not_ours or kwargs.get("create_graph") or (len(args) > 1 and args[1]) or _called_by_torch():
             return original(outputs, inputs, grad_outputs, *args, **kwargs)
         watched = session.guarded_call(BY_HAND, _open, outputs, inputs, grad_outputs)
@@ -140,8 +140,9 @@ def _watched_func(original: Callable[..., Any], value: bool) -> Callable[..., An
     return transform
 
 
-def _derived(outputs: Any) -> None:
-    session.guarded(hooks.on_derivative, _listed(outputs))
+def _derived(outputs: Any, inputs: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    with_graph = kwargs.get("create_graph") or (len(args) > 1 and args[1])
+    session.guarded(hooks.on_derivative, _listed(outputs), [] if with_graph else _listed(inputs))
 
 
 class _Open(NamedTuple):

@@ -83,7 +83,7 @@ def _step(original: Callable[..., Any]) -> Callable[..., Any]:
         if torch.compiler.is_compiling():
             return original(self, *args, **kwargs)
         outermost = not _running.inside
-        session.guarded(hooks.on_scheduler_step, self, not outermost)
+        session.guarded(hooks.on_scheduler_step, self, not outermost, args[0] if args else kwargs.get("metrics"))
         _running.inside = True
         try:
             return original(self, *args, **kwargs)

@@ -77,7 +77,7 @@ def _steps_left(recording: Any, between: Any, optimizer: Any, record: StepRecord
         due = (
             cadence.due(step + ahead)
             or (world > 1 and checksums.due(step + ahead, world))
-            or shared.graph.wants(shared.after_step + ahead, record.calls[0].batch_size)
+            or shared.graph.due_at(shared.after_step + ahead, record.calls[0].batch_size)
             or shared.schedules.due_in(ahead)
             or shared.model_state.due_before(recording.global_step + ahead)
             or recording.by_hand.looks_at(between, ahead)

@@ -94,6 +94,12 @@ def equal_share(facts: AlignmentFacts, shift: int) -> float:
     return facts.equal[place] / facts.compared[place]
 
 
+def compared(facts: AlignmentFacts, shift: int) -> int:
+    """The valid targets that have a partner at this shift."""
+    place = _SHIFTS.index(shift)
+    return facts.compared[place] if len(facts.compared) > place else 0
+
+
 class Overlap(NamedTuple):
     """Examples of an evaluation source that are in a training source, too."""
 

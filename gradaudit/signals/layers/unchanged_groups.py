@@ -12,6 +12,7 @@ from gradaudit.signals.layers.calls import called_under_autograd, use_of
 from gradaudit.signals.layers.unchanged import Reason, all_owned, fed_with_zeros, one_of_many, reasons
 from gradaudit.signals.layers.untrained import MOST, initial_share
 from gradaudit.signals.order_statistics import Floats, Mask, largest, medians
+from gradaudit.signals.updates.learning_rates import by_hand
 from gradaudit.signals.updates.lost_updates import HALF
 from gradaudit.signals.updates.step_size import below_precision
 from gradaudit.training import Training, signal
@@ -28,7 +29,7 @@ Cause = Literal[
     "frozen", "idle", "rate zero",
     "transfer learning", "untrained", "left out",
     "not called", "not used", "dropped", "ignored",
-    "nothing reached", "unused block", "cut off", "cut off by no_grad", "no gradient",
+    "nothing reached", "cleared", "unused block", "cut off", "cut off by no_grad", "no gradient",
     "all zero", "never chosen", "last output", "zero input", "zero gradient",
     "faint", "half precision", "below precision", "no effect",
 ]  # fmt: skip
@@ -145,7 +146,19 @@ def _outside(training: Training, mine: list[TensorFacts], backbone: float) -> Ca
     return "transfer learning" if in_front or outside > backbone else "left out"
 
 
+def cleared_before_step(training: Training) -> bool:
+    """Whether the backwards that were looked at reach all of the optimizer, and no step finds a gradient."""
+    graph = training.run.meta.graph
+    terms = [one for one in graph.terms if one.used and not one.opaque and not one.compiled]
+    reached = {number for one in terms if training.id in one.optimizers for number in one.tensors}
+    own = [tensor.id for tensor in training.tensors if tensor.optimizer == training.id and tensor.requires_grad]
+    given = bool((training.matrix("has_grad") > 0).any())
+    return bool(own) and reached.issuperset(own) and not given and not by_hand(training)
+
+
 def _without_gradient(training: Training, mine: list[TensorFacts]) -> Cause:
+    if cleared_before_step(training):
+        return "cleared"
     if all_owned(training, mine):
         return "nothing reached"
     if one_of_many(training, mine):

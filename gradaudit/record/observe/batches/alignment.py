@@ -76,13 +76,15 @@ class Alignments:
         return found
 
 
-def kept(ids: list[torch.Tensor], input: Any) -> None:
+def kept(ids: list[torch.Tensor], input: Any) -> bool:
     """Keep a copy of the ids of an embedding call, where they are sequences: until the loss of this step."""
     if type(input) is not torch.Tensor or input.ndim != 2 or len(ids) >= _MOST:
-        return
+        return False
     # Position ids are one row.
-    if max(input.shape) >= _SHORTEST and input.shape[0] > 1 and 0 < input.numel() <= _MOST_IDS:
-        ids.append(input.detach().clone())
+    if max(input.shape) < _SHORTEST or input.shape[0] < 2 or not 0 < input.numel() <= _MOST_IDS:
+        return False
+    ids.append(input.detach().clone())
+    return True
 
 
 def _equal(ids: torch.Tensor, target: torch.Tensor, offset: int, ignored: int | None) -> torch.Tensor | None:

@@ -9,12 +9,14 @@ import msgspec
 import torch
 
 from gradaudit.record.measure.transfer import to_host
-from gradaudit.record.observe.batches.alignment import causal_by_graph, causal_by_modules, kept
-from gradaudit.record.observe.batches.contents import tensors_of
+from gradaudit.record.observe.batches.alignment import causal_by_graph, causal_by_modules, first_position, kept
+from gradaudit.record.observe.batches.attention import Attention, Embedded
+from gradaudit.record.observe.batches.attention import look as look_at_attention
+from gradaudit.record.observe.batches.contents import sequences_of, tensors_of
 from gradaudit.record.observe.batches.hashes import Hasher
 from gradaudit.record.observe.batches.sources import Pass, Source, due_after, facts_of, look, shared_indices
-from gradaudit.record.observe.loss.labels import CLASSIFICATION
-from gradaudit.schema.loaders import LoaderFacts
+from gradaudit.record.observe.loss.labels import BINARY, CLASSIFICATION, REGRESSION
+from gradaudit.schema.loaders import AttendedFacts, LoaderFacts
 
 if TYPE_CHECKING:
     from gradaudit.record.observe.tensors import TensorTable
@@ -31,6 +33,8 @@ class _Here:
     going: Pass | None = None  # the pass that yielded its last batch
     ids: list[torch.Tensor] = field(default_factory=list)  # copies, of the embedding calls of the coming backward
     losses: int = 0  # training losses before the coming backward
+    given: list[torch.Tensor] = field(default_factory=list)  # the sequences of whole numbers of its last batch
+    embedded: Embedded = field(default_factory=Embedded)  # where those ids went
 
 
 class Batches:
@@ -120,15 +124,30 @@ class Batches:
             return
         if self._hasher is None:
             self._hasher = Hasher()
-        look(going.source, going, tensors_of(batch), self._hasher)
+        tensors = tensors_of(batch)
+        look(going.source, going, tensors, self._hasher)
+        self._here().given = sequences_of(tensors) if going.grad else []
 
     def wants(self) -> bool:
         """Whether the ids of an embedding call are looked at."""
         return self.watching and self.enabled and torch.is_grad_enabled()
 
-    def note_ids(self, ids: Any) -> None:
-        """An embedding is about to be called with these ids."""
-        kept(self._here().ids, ids)
+    def wants_attention(self) -> bool:
+        """Whether a call of attention is looked at: it is over the ids of an embedding call of this thread."""
+        return self.wants() and bool(self._here().ids)
+
+    def note_ids(self, ids: Any, result: Any) -> None:
+        """An embedding was called with these ids."""
+        here = self._here()
+        if kept(here.ids, ids):
+            here.embedded.note(len(here.ids) - 1, result)
+
+    def note_attention(self, call: Attention | None) -> None:
+        """Attention is about to be called."""
+        here = self._here()
+        source = self._source(here)
+        if call is not None and source is not None:
+            look_at_attention(call, here.embedded, here.ids, source.attended)
 
     def _source(self, here: _Here) -> Source | None:
         """What the batch that this thread trains on is of."""
@@ -140,9 +159,13 @@ class Batches:
 
     def on_loss(self, name: str, result: torch.Tensor, call: dict[str, Any], table: "TensorTable") -> None:
         """A loss function was called."""
-        if not self.watching or not self.enabled or not result.requires_grad or name not in CLASSIFICATION:
+        if not self.watching or not self.enabled or not result.requires_grad:
             return
         here = self._here()
+        if here.ids and name in (*CLASSIFICATION, *BINARY, *REGRESSION):
+            self._look_at_last_step(here, call["input"], call["target"], table)
+        if name not in CLASSIFICATION:
+            return
         source = self._source(here)
         prediction, target = call["input"], call["target"]
         if source is None or type(target) is not torch.Tensor or target.is_floating_point():
@@ -150,14 +173,24 @@ class Batches:
         ignored = call.get("ignore_index")
         if prediction.ndim == 2 and _per_example(source, here, target):
             source.labels.add(int(prediction.shape[1]), target, ignored)
+        source.padding.look_at_targets(here.given, first_position(prediction), target, ignored)
         if here.ids:
             with torch.no_grad():
                 source.alignments.compare(here.losses, here.ids, prediction, target, ignored)
+            if source.alignments.counts and source.in_place is None:
+                source.in_place = here.embedded.in_place(prediction)
             roots = table.living_roots()  # known from the first step on
             if source.alignments.causal is None and source.alignments.counts and roots:
                 by_graph = result.grad_fn is not None and causal_by_graph(result.grad_fn)
                 source.alignments.causal = "attention" if by_graph else causal_by_modules(roots)
         here.losses += 1
+
+    def _look_at_last_step(self, here: _Here, prediction: Any, target: Any, table: "TensorTable") -> None:
+        source, roots = self._source(here), table.living_roots()
+        if source is None or type(prediction) is not torch.Tensor or type(target) is not torch.Tensor or not roots:
+            return
+        if prediction.ndim and target.ndim and len(target) == len(prediction):
+            source.last_step.look(here.embedded, here.ids, prediction, roots)
 
     def on_backward(self) -> None:
         """A backward is about to run: the batch that was yielded last trains."""
@@ -166,8 +199,8 @@ class Batches:
         here = getattr(self._local, "here", None) or self._here()
         going = here.going
         source = going.source if going is not None and going.grad else self._own or self._source(here)
-        if here.ids or here.losses:
-            here.ids, here.losses = [], 0
+        if here.ids or here.losses or here.given:
+            here.ids, here.losses, here.embedded, here.given = [], 0, Embedded(), []
         if source is None:
             return
         if source.trained >= source.turn:
@@ -211,11 +244,13 @@ def _facts(source: Source, training: list[Source]) -> LoaderFacts:
         passes=source.passes,
         after=list(source.after),
         looked=source.looked,
-        on_device=source.on_device,
         inputs=[moments.facts() for moments in list(source.inputs.values())],
         alignments=source.alignments.facts(to_host(dict(source.alignments.counts))),
         causal=source.alignments.causal or "",
+        attended=_attended(source),
         padding=source.padding.facts(),
+        echo=source.echoes.facts(),
+        last_step=source.last_step.facts(to_host(source.last_step.numbers)),
         hashed=source.hashed,
         repeated=source.repeated,
         rich=bool(source.rich),
@@ -228,6 +263,12 @@ def _facts(source: Source, training: list[Source]) -> LoaderFacts:
     if source.role == "training":
         return facts
     return msgspec.structs.replace(facts, **_shared(source, training))
+
+
+def _attended(source: Source) -> list[AttendedFacts]:
+    numbers = to_host({number: one.numbers for number, one in list(source.attended.items())})
+    in_place = source.in_place or set()
+    return [source.attended[number].facts(number, each, number in in_place) for number, each in numbers.items()]
 
 
 def _shared(source: Source, training: list[Source]) -> dict[str, int]:

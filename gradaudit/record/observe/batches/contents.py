@@ -22,6 +22,11 @@ def tensors_of(batch: Any) -> dict[str, torch.Tensor]:
     return found
 
 
+def sequences_of(tensors: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    """Those on the CPU that are [examples, positions] of whole numbers."""
+    return [each for each in tensors.values() if each.ndim == 2 and each.dtype == torch.int64 and each.is_cpu]
+
+
 def _walk(value: Any, place: str, depth: int) -> Iterator[tuple[str, torch.Tensor]]:
     if type(value) is torch.Tensor:
         if value.layout is torch.strided and not value.is_meta and not value.is_nested:

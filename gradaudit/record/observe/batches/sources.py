@@ -11,8 +11,11 @@ import torch
 from torch.utils.data import IterableDataset, SequentialSampler, Subset
 
 from gradaudit.record.observe.batches.alignment import Alignments
+from gradaudit.record.observe.batches.attention import Attended
+from gradaudit.record.observe.batches.echoes import Echoes
 from gradaudit.record.observe.batches.hashes import Hasher, rich
 from gradaudit.record.observe.batches.labels import Labels
+from gradaudit.record.observe.batches.last_step import LastStep
 from gradaudit.record.observe.batches.moments import Moments
 from gradaudit.record.observe.batches.padding import Padding
 from gradaudit.record.observe.loaders import batches_of
@@ -49,11 +52,14 @@ class Source:
     after: list[int] = field(default_factory=list)  # sources that trained since the pass before, at the last such pass
     turn: int = 0  # of the next backward whose losses are looked at
     looked: int = 0
-    on_device: int = 0
     inputs: dict[str, Moments] = field(default_factory=dict)
     labels: Labels = field(default_factory=Labels)
     alignments: Alignments = field(default_factory=Alignments)
     padding: Padding = field(default_factory=Padding)
+    echoes: Echoes = field(default_factory=Echoes)
+    last_step: LastStep = field(default_factory=LastStep)
+    attended: dict[int, Attended] = field(default_factory=dict)  # by number of the ids in a step
+    in_place: set[int] | None = None  # ids that predictions are made from position by position; None: nobody looked
     hashes: set[int] = field(default_factory=set)
     hashed: int = 0
     repeated: int = 0
@@ -164,14 +170,14 @@ def look(source: Source, here: Pass, tensors: dict[str, torch.Tensor], hasher: H
     """Look at the tensors of a batch, by their places in it."""
     usable = {name: each for name, each in tensors.items() if each.is_cpu}
     if tensors and not usable:
-        source.on_device += 1
-        return
+        return  # what is on a device is not looked at
     if source.batches >= source.next:
         source.next = due_after(source.batches)
         source.looked += 1
         _measure(source, usable)
         if source.trained or here.grad:
             source.padding.look(usable)
+            source.echoes.look(usable)
     _hash(source, here, usable, hasher)
 
 

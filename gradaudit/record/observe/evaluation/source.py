@@ -57,12 +57,12 @@ class _File:
                 self.statements.setdefault(node.lineno, node)
 
 
-_file = functools.lru_cache(maxsize=8)(_File)
+file_of = functools.lru_cache(maxsize=8)(_File)
 
 
 def forget() -> None:
     """Let go of the trees: most places are read at the first evaluation."""
-    _file.cache_clear()
+    file_of.cache_clear()
 
 
 class Position:
@@ -72,7 +72,7 @@ class Position:
         self.code = code
         line, last_line, start, end = list(code.co_positions())[instruction // 2]
         self.where = (code, line, last_line, start, end)
-        self.file = _file(code.co_filename)
+        self.file = file_of(code.co_filename)
         node: ast.AST | None = None
         if line is not None and last_line is not None and start is not None and end is not None:
             node = self.file.spans.get((line, last_line, start, end))

@@ -7,14 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from gradaudit.record.observe.graph.axes import Softmax, View, softmax_at, view_at
 from gradaudit.record.observe.graph.before_loss import class_view, last_softmax, operations_before
+from gradaudit.record.observe.graph.constants import Constants
+from gradaudit.record.observe.graph.embeddings import Embeddings
 from gradaudit.record.observe.graph.kept import Look, Moment, Term, new_term, softmax_facts, view_facts
 from gradaudit.record.observe.graph.outside import Outside
-from gradaudit.record.observe.graph.terms import Terms, terms_of
+from gradaudit.record.observe.graph.terms import Summand, Terms, terms_of
 from gradaudit.record.observe.graph.walk import Walk, number_of, walk_from
 from gradaudit.record.observe.loss.hand_written import kind_of
+from gradaudit.record.observe.loss.losses import LossCall
 from gradaudit.record.observe.tensors import TensorTable
 from gradaudit.schema import AttentionFacts, GraphFacts, TensorFacts
 
@@ -33,7 +37,8 @@ class Graph:
 
     def __init__(self, table: TensorTable) -> None:
         self._table = table
-        self.groups, self._outside = Terms(), Outside()
+        self.groups, self._outside, self.constants = Terms(), Outside(), Constants()
+        self.embeddings = Embeddings()
         self._looks: list[Look] = []
         self._terms: dict[tuple[Any, ...], Term] = {}
         self._softmaxes: dict[tuple[Softmax, bool, int], int] = {}
@@ -45,16 +50,22 @@ class Graph:
         self._sizes: set[int] = set()
         self._step, self._of_step, self._spent = -1, 0, 0
         self._wait = 0  # the step before which none is due
-        self._shapes, self._complete = False, True
+        self._shapes = False
         self._leaf_roots = 0
 
     def wants(self, step: int, size: int) -> bool:
         """Whether a backward before this step may be looked at: False of nearly all."""
         return step >= self._wait or (size not in self._sizes and len(self._sizes) < _SIZES)
 
+    def due_at(self, step: int, size: int | None = None) -> bool:
+        """Whether anything may be looked at before this step, with a batch of this size or any that is known."""
+        return step >= self._wait or self.embeddings.wants(step) or (size is not None and self.wants(step, size))
+
     def look(self, between: Any, roots: Sequence[Any], size: int) -> None:
         """A backward of a thread is about to run from `roots`; its last loss was of a batch of this size, 0 unknown."""
         step = between.shared.after_step + 1
+        if self.embeddings.wants(step):
+            self.embeddings.look(step, roots)
         if not self.wants(step, size) or not self._due(step, size):
             return
         moment = self.moments.get(between)
@@ -68,9 +79,20 @@ class Graph:
             if not isinstance(root, torch.Tensor):
                 continue
             if root.grad_fn is not None:
-                self._root(between, root.grad_fn, step, moment, size)
+                self._root(between, root, step, moment, size)
             elif id(root) not in self._table.identifier:
                 self._leaf_roots += 1
+
+    def on_loss(self, between: Any, seen: LossCall, function: str, result: torch.Tensor) -> None:
+        """A loss function returned `result` in a thread."""
+        if self.wants(between.shared.after_step + 1, seen.batch_size):
+            self.constants.on_loss(between, seen.loss, function, result)
+
+    def on_derivative(self, between: Any, given: Sequence[Any]) -> None:
+        """The gradients of these were asked for in a thread, without a graph of their own."""
+        # Those of parameters are looked at, or weigh the terms.
+        if given and not any(isinstance(one, nn.Parameter) or id(one) in self._table.identifier for one in given):
+            self.constants.on_derivative(between)
 
     def _due(self, step: int, size: int) -> bool:
         """Whether a backward before this step is looked at."""
@@ -86,19 +108,21 @@ class Graph:
             return False
         return self._of_step <= _OF_A_STEP
 
-    def _root(self, between: Any, node: Any, step: int, moment: Moment, size: int) -> None:
+    def _root(self, between: Any, root: torch.Tensor, step: int, moment: Moment, size: int) -> None:
+        node = root.grad_fn
         whole = walk_from(node)
         self._spent += whole.nodes
         self._shapes |= whole.shapes
-        self._complete &= whole.complete
         self._note_look(between, node, step, whole, moment)
-        found = terms_of(node)
+        scale = between.scale
+        found = terms_of(node, scale is not None)
         kept: list[Term] = []
-        for each in found:
-            reached = whole if len(found) == 1 else walk_from(each, axes=False)
-            self._spent += reached.nodes if len(found) > 1 else 0
+        for each in found.terms:
+            reached = whole if len(found.terms) == 1 else walk_from(each.node, axes=False)
+            self._spent += reached.nodes if len(found.terms) > 1 else 0
             self.groups.add(reached.leaves if reached.complete else None)
-            kept += self._term(each, step, reached, frozenset(whole.leaves))
+            kept += self._term(each, step, reached, frozenset(whole.leaves), size)
+        self.constants.on_root(between, step, root, found, [id(one) for one in kept], scale)
         for softmax, count in whole.softmaxes.items():
             _count(self._softmaxes, (softmax, False, 0), count)
         for shape, count in whole.attentions.items():
@@ -109,7 +133,6 @@ class Graph:
 
     def _note_look(self, between: Any, node: Any, step: int, whole: Walk, moment: Moment) -> None:
         if len(self._looks) >= _MOST_LOOKS:
-            self._complete = False
             return
         number, marks = number_of(node), self._marks.setdefault(between, [])
         # The last step that was looked at and whose backward began when the oldest operation was there already.
@@ -123,18 +146,17 @@ class Graph:
         self._looks.append(look)
         moment.looks.append(look)
 
-    def _term(self, node: Any, step: int, reached: Walk, root: frozenset[int]) -> list[Term]:
-        operations = operations_before(node)
+    def _term(self, summand: Summand, step: int, reached: Walk, root: frozenset[int], size: int) -> list[Term]:
+        operations = operations_before(summand.node)
         self._note_before(operations)
         # A loss of its own and the same one in a sum are two terms: an optimizer may follow one of them alone.
         key = (tuple(one.kind for one in operations), frozenset(reached.leaves), root)
         if key not in self._terms:
             if len(self._terms) >= _MOST_TERMS:
-                self._complete = False
                 return []
             self._terms[key] = new_term(step, operations, reached)
         term = self._terms[key]
-        term.seen_again(step, operations)
+        term.seen_again(step, operations, summand.factor, size)
         return [term]
 
     def _note_before(self, operations: list[Any]) -> None:
@@ -171,17 +193,20 @@ class Graph:
     def _name(self) -> None:
         """Find out which tensors were reached, now that the script still has them."""
         self.groups.name(self._table.identifier)
+        self.embeddings.name(self._table.identifier)
         for term in self._terms.values():
             term.name(self._table.identifier)
 
     def facts(self) -> GraphFacts:
         """What goes into run.json."""
         known = self._table.identifier
+        self.embeddings.name(known)
         # Asked for between two steps of one moment, by another thread: what is not over is not closed.
         coming = Counter(one for moment in list(self.moments.values()) for one in moment.outcomes())
         return GraphFacts(
             looks=[look.facts() for look in list(self._looks)],
             terms=[term.facts(number, known, coming) for number, term in enumerate(list(self._terms.values()))],
+            constants=self.constants.facts({id(term): place for place, term in enumerate(list(self._terms.values()))}),
             softmaxes=[softmax_facts(*key, count) for key, count in list(self._softmaxes.items())],
             attentions=[
                 AttentionFacts(sizes=list(shape), batch=size, count=count)
@@ -190,9 +215,9 @@ class Graph:
             views=[view_facts(*key, count) for key, count in list(self._views.items())],
             leaf_roots=self._leaf_roots,
             outside=self._outside.facts(),
+            embeddings=self.embeddings.facts(),
             cut_checkpoint=_cut_checkpoint(),
             shapes=self._shapes,
-            complete=self._complete,
         )
 
     def told(self, facts: Sequence[TensorFacts]) -> list[TensorFacts]:

@@ -12,11 +12,12 @@ from gradaudit.record.observe.graph.axes import Softmax, View
 from gradaudit.record.observe.graph.before_loss import FUNCTIONS, Operation, stretched_before
 from gradaudit.record.observe.graph.terms import Identifiers
 from gradaudit.record.observe.graph.walk import Walk
-from gradaudit.schema import GraphLookFacts, OperationFacts, SoftmaxFacts, TermFacts, ViewFacts
+from gradaudit.schema import FactorFacts, GraphLookFacts, OperationFacts, SoftmaxFacts, TermFacts, ViewFacts
 
 Outcome = Literal["used", "beside", "apart", "alone"]
 
 MOST_TENSORS = 10_000  # numbers of tensors kept of one term
+_MOST_FACTORS = 8
 
 
 @dataclass(eq=False)
@@ -29,6 +30,7 @@ class Term:
     leaves: dict[int, "weakref.ref[torch.Tensor] | int"]  # by identity; of one that the run knows its number
     operations: list[OperationFacts]
     broadcast: list[list[int]] = field(default_factory=list)
+    factors: list[FactorFacts] = field(default_factory=list)
     opaque: bool = False
     compiled: bool = False
     optimizers: set[int] = field(default_factory=set)
@@ -37,9 +39,13 @@ class Term:
     apart: int = 0
     alone: int = 0
 
-    def seen_again(self, step: int, operations: list[Operation]) -> None:
-        """It was met in a later graph: of a batch of one nothing was stretched."""
+    def seen_again(self, step: int, operations: list[Operation], factor: float | None, batch: int) -> None:
+        """It was met in a graph, times `factor`: of a batch of one nothing was stretched."""
         self.last = step
+        if len(self.factors) < _MOST_FACTORS and all(
+            (one.factor, one.batch) != (factor, batch) for one in self.factors
+        ):
+            self.factors = [*self.factors, FactorFacts(step=step, batch=batch, factor=factor)]
         if not self.broadcast and operations:
             self.broadcast = [list(shape) for shape in stretched_before(operations[0].node) or ()]
 
@@ -70,7 +76,7 @@ class Term:
             tensors=sorted(tensors)[:MOST_TENSORS], unknown=len(leaves) - len(tensors), opaque=self.opaque,
             compiled=self.compiled,
             optimizers=sorted(self.optimizers), used=used, beside=beside, apart=apart, alone=alone,
-            operations=self.operations, broadcast=self.broadcast,
+            operations=self.operations, broadcast=self.broadcast, factors=self.factors,
         )  # fmt: skip
 
 

@@ -1,6 +1,9 @@
 """What an autograd node says of itself without a saved tensor: its kind, the shapes it gave and took, and its axes."""
 
+import math
 from typing import Any
+
+import torch
 
 from gradaudit.record.internals import private
 from gradaudit.record.observe.loss.hand_written import kind_of
@@ -62,3 +65,23 @@ def is_own(name: str) -> bool:
 def is_compiled(name: str) -> bool:
     """Whether a node is a compiled region."""
     return name.startswith("CompiledFunction")
+
+
+def plain_number(value: Any) -> float | None:
+    """A number that a node keeps as it is; None of any other thing."""
+    return float(value) if type(value) in (int, float) and math.isfinite(value) else None
+
+
+def saved_number(node: Any, name: str) -> float | None:
+    """The number that a node multiplies with or divides by; None where it is on a device, or no single one.
+
+    Nothing is unpacked: that runs the hooks of whoever packed it, such as a checkpoint's.
+    """
+    saved = private(node, name)
+    if saved is None or getattr(saved, "unpack_hook", saved) is not None:
+        return None
+    held = getattr(saved, "data", None)
+    if type(held) is not torch.Tensor or not held.is_cpu or held.numel() != 1 or held.requires_grad:
+        return None
+    # A plain number is a tensor that `item` refuses under a dispatch mode.
+    return plain_number(held.tolist()) if held.ndim == 0 and not held.is_complex() else None

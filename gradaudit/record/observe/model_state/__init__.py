@@ -1,4 +1,4 @@
-"""Modes and buffers of modules, and modules that are copies of trained ones."""
+"""Modes and buffers of modules, what is loaded into them, and modules that are copies of trained ones."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,6 +10,7 @@ from gradaudit.record.observe.model_state import looks
 from gradaudit.record.observe.model_state.active import Active
 from gradaudit.record.observe.model_state.copies import AGAIN, Copies
 from gradaudit.record.observe.model_state.flags import flags
+from gradaudit.record.observe.model_state.loads import Loads
 from gradaudit.record.observe.model_state.norms import Norms
 from gradaudit.record.observe.model_state.usage import Watch, Watched
 from gradaudit.record.observe.tensors import TensorTable
@@ -25,6 +26,7 @@ class ModelState:
     def __init__(self) -> None:
         self.watch: Watch | None = None  # tells the calls of modules
         self.active, self.norms, self.copies, self._watched = Active(), Norms(), Copies(), Watched()
+        self.loads = Loads()
         self._modes: list[ModeFacts] = []
         self._next = 0  # the step of the next look
         self.steps = 0  # taken so far
@@ -33,7 +35,7 @@ class ModelState:
     @property
     def wants(self) -> bool:
         """Whether anything is looked at before the step that is about to be made."""
-        return self.steps > self._next or self._watched.going
+        return self.steps > self._next or self._watched.going or self.loads.fresh
 
     def due_before(self, steps: int) -> bool:
         """Whether something is looked at before so many steps of all are made."""
@@ -42,6 +44,7 @@ class ModelState:
     def on_step(self, table: TensorTable, step: int) -> None:
         """Step number `step` of all is about to be made."""
         self.steps = step + 1
+        self.loads.on_step(step)
         if self._watched.going:
             self._watched.step()
             if _compiled(table):
@@ -59,6 +62,7 @@ class ModelState:
         if step in (0, AGAIN):
             self.copies.search(table, step)
         self.copies.look(table, step)
+        self.loads.look(table)
         if step in (_WATCHED_FROM, AGAIN) and self.watch is not None and not _compiled(table):
             self._watched.begin(self.copies.wanted(), self.watch)
         self._next = looks.after(step)
@@ -93,6 +97,7 @@ class ModelState:
             self.active.rest(self.steps - 1)
             self.norms.look(self.steps)
             self.copies.look(table, self.steps, last=True)
+            self.loads.look(table)
 
     def facts(self) -> ModelStateFacts:
         """What goes into run.json."""
@@ -104,6 +109,8 @@ class ModelState:
             norms=self.norms.facts(),
             copies=self.copies.facts(),
             copies_unknown=self.copies.unknown,
+            loaded=self.loads.calls,
+            loads=self.loads.facts(),
         )
 
 

@@ -60,10 +60,11 @@ class Schedules:
         """The step is made."""
         self.lives.after_step(optimizer)
 
-    def on_scheduler_step(self, scheduler: Any, nested: bool) -> None:
-        """A scheduler's `step` is called."""
+    def on_scheduler_step(self, scheduler: Any, nested: bool, given: Any) -> None:
+        """A scheduler's `step` is called, `given` an epoch or a metric."""
         own = self.lives.steps_of(scheduler.optimizer) if hasattr(scheduler, "optimizer") else 0
         self.schedulers.on_step(scheduler, nested, own, self.lives.total)
+        self.schedulers.on_metric(scheduler, nested, own, given)
 
     def on_clip(self, parameters: Sequence[torch.Tensor]) -> None:
         """Gradients are being clipped."""
@@ -72,7 +73,7 @@ class Schedules:
     def facts(self) -> ScheduleFacts:
         """What goes into run.json."""
         numbers = self._table.numbers if self._table is not None else {}
-        memory, graphs = self.memory.facts()
+        memory = self.memory
         return ScheduleFacts(
             recorded=True,
             schedulers=self.schedulers.facts(self.lives.steps_of, numbers, self.lives.stepping()),
@@ -80,6 +81,7 @@ class Schedules:
             replaced=list(self.replaced.found.values()),
             unregistered=list(self.unregistered.found),
             scaling=self.scaling.facts(),
-            memory=memory,
-            graphs=graphs,
+            memory=list(memory.samples),
+            graphs=memory.graphs.kept,
+            evaluation_graphs=memory.evaluations.kept,
         )

@@ -23,17 +23,47 @@ class _Mark:
     __slots__ = ("__weakref__",)
 
 
+class Graphs:
+    """Some graphs, and which of them still exist."""
+
+    def __init__(self) -> None:
+        self.kept = GraphsKept()
+        self._marks: list[tuple[int, weakref.ref[_Mark]]] = []
+
+    def mark(self, losses: Sequence[Any], step: int) -> None:
+        """Mark the graph of the first of these that has one; one at each step."""
+        if self._marks and self._marks[-1][0] == step:
+            return
+        node = next((one.grad_fn for one in losses if isinstance(one, torch.Tensor) and one.grad_fn is not None), None)
+        metadata = getattr(node, "metadata", None)
+        if isinstance(metadata, dict):
+            mark = _Mark()
+            metadata[_MARK] = mark
+            if len(self._marks) >= _MOST:
+                self._marks = self._marks[::2]
+            self._marks.append((step, weakref.ref(mark)))
+
+    def look(self, now: int) -> None:
+        """Which of the marked graphs exist: all but the last one, which the script may still be at."""
+        earlier = self._marks[:-1]
+        alive = [step for step, mark in earlier if mark() is not None]
+        self.kept = GraphsKept(
+            marked=len(earlier),
+            alive=len(alive),
+            most=max(self.kept.most, len(alive)),
+            steps=now - alive[0] if alive else 0,
+        )
+
+
 class Memory:
     """The series so far. Used under the recording's lock."""
 
     def __init__(self) -> None:
         self.samples: list[MemorySample] = []
+        self.graphs, self.evaluations = Graphs(), Graphs()
         self.due = 1  # the step before which the next sample is taken
         self._began = self._last = 0.0
         self._apart = _SECONDS
-        self._marks: list[tuple[int, weakref.ref[_Mark]]] = []
-        self._looks = 0
-        self._kept = GraphsKept()
         self._step = 0
 
     @property
@@ -63,33 +93,17 @@ class Memory:
             self.samples = self.samples[::2]
             self._apart *= 2
         self.samples.append(MemorySample(step=step, seconds=now - self._began, host=resident(), device=_allocated()))
-        self._look()
+        for marked in (self.graphs, self.evaluations):
+            marked.look(step)
 
     def on_backward(self, roots: Sequence[Any]) -> None:
         """A backward begins; where the next step is sampled, its graph is marked."""
-        if not self.wants or (self._marks and self._marks[-1][0] == self._step):
-            return
-        node = next((one.grad_fn for one in roots if isinstance(one, torch.Tensor) and one.grad_fn is not None), None)
-        metadata = getattr(node, "metadata", None)
-        if isinstance(metadata, dict):
-            mark = _Mark()
-            metadata[_MARK] = mark
-            self._marks.append((self._step, weakref.ref(mark)))
+        if self.wants:
+            self.graphs.mark(roots, self._step)
 
-    def _look(self) -> None:
-        """Which of the marked graphs exist: all but the last one, which the script may still be at."""
-        earlier = self._marks[:-1]
-        alive = [step for step, mark in earlier if mark() is not None]
-        self._kept = GraphsKept(
-            marked=len(earlier),
-            alive=len(alive),
-            most=max(self._kept.most, len(alive)),
-            steps=self._step - alive[0] if alive else 0,
-        )
-
-    def facts(self) -> tuple[list[MemorySample], GraphsKept]:
-        """What goes into run.json."""
-        return list(self.samples), self._kept
+    def on_evaluation(self, loss: Any) -> None:
+        """A loss of an evaluation has a graph: that of the first one since the last step is marked."""
+        self.evaluations.mark([loss], self._step)
 
 
 def resident() -> int:

@@ -7,14 +7,35 @@ import types
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
+
+import torch
+from torch.optim import lr_scheduler
 
 from gradaudit.record.internals import private
 from gradaudit.record.settings import in_utf8
 from gradaudit.schema import SchedulerFacts
 
 _MOST = 64  # schedulers; a script may make one for each of its models
+_MOST_METRICS = 128  # of a scheduler; then every other one is left out
 _MOST_NUMBERS, _LONGEST = 48, 64  # numbers of a scheduler, and entries of a list
+
+
+class Metrics:
+    """What ReduceLROnPlateau was given, call by call; of many calls every second, fourth, ..."""
+
+    def __init__(self) -> None:
+        self.kept: list[list[float | None]] = []
+        self._calls, self._every = 0, 1
+
+    def add(self, steps: int, metric: Any) -> None:
+        """Keep the metric of a call, after `steps` steps of the optimizer."""
+        if self._calls % self._every == 0:
+            self.kept.append([float(steps), _number(metric)])
+        self._calls += 1
+        if len(self.kept) >= _MOST_METRICS:
+            self.kept, self._every = self.kept[::2], 2 * self._every
 
 
 @dataclass(eq=False)
@@ -42,6 +63,8 @@ class _Calls:
     steps: int = 0  # of its own optimizer, as last seen
     number: int = -1
     shares: bool = False
+    mode: str = ""
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 class Schedulers:
@@ -85,6 +108,14 @@ class Schedulers:
             calls.after_more += between > 1
             calls.longest = max(calls.longest, between)
         calls.last_call, calls.last_steps = total, own
+
+    def on_metric(self, scheduler: Any, nested: bool, own: int, metric: Any) -> None:
+        """`step` of a scheduler that may wait for a metric is called with this one."""
+        calls = self._known.get(scheduler)
+        if calls is None or nested or self._making or not isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
+            return
+        calls.mode = "max" if scheduler.mode == "max" else "min"
+        calls.metrics.add(own, metric)
 
     def _entry(self, scheduler: Any) -> _Calls | None:
         calls = self._known.get(scheduler)
@@ -141,6 +172,8 @@ class Schedulers:
                     after_one=calls.after_one,
                     after_more=calls.after_more,
                     longest=calls.longest,
+                    mode=calls.mode,
+                    metrics=list(calls.metrics.kept),
                     shares_groups=calls.shares,
                 )
             )
@@ -165,6 +198,15 @@ def numbers_of(scheduler: Any) -> tuple[dict[str, float | None], dict[str, list[
             if entries and all(isinstance(entry, int | float) and math.isfinite(entry) for entry in entries):
                 lists.setdefault(in_utf8(name), [float(entry) for entry in entries])
     return numbers, lists
+
+
+def _number(metric: Any) -> float | None:
+    """A metric that can be read without waiting for a device."""
+    if isinstance(metric, torch.Tensor):
+        if metric.device.type != "cpu" or metric.numel() != 1 or metric.is_complex():
+            return None
+        metric = metric.item()
+    return _plain(float(metric)) if isinstance(metric, Real) else None
 
 
 def _plain(value: float) -> float | None:

@@ -1,0 +1,188 @@
+"""How much embeddings differ over a batch, where an objective compares them: by angle, by distance or by product.
+
+The graph before a loss tells what the last layer of a network gave is compared with, and the node of that layer keeps
+its input and weight. A few rows of the embeddings are computed anew from these; nothing is unpacked, and no module is
+hooked.
+"""
+
+import math
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+
+from gradaudit.record.internals import private
+from gradaudit.record.observe.graph.nodes import parents_of, shape_of
+from gradaudit.record.observe.graph.terms import Identifiers
+from gradaudit.record.observe.loss.hand_written import kind_of
+from gradaudit.record.observe.model_state.looks import Look
+from gradaudit.schema import EmbeddingFacts, EmbeddingLookFacts
+
+_MOST_NODES = 256  # walked before the layers
+_MOST = 8  # layers whose outputs are followed
+_FEWEST = 8  # rows, and columns: of fewer the spread says little, and one column is a score
+_ROWS, _COLUMNS = 64, 256  # of one look
+_EACH, _GROWTH = 8, 1.1  # first steps that are all looked at; and by how much the steps grow then
+_NORMS = {"LinalgVectorNorm", "Norm"}
+_DISTANCES = {"EuclideanDist", "Cdist", "Pdist"}
+_PRODUCTS = {"Mm", "Bmm"}
+_OTHERS = {"Addmm", "Convolution", "NativeLayerNorm", "NativeBatchNorm", "CudnnBatchNorm", "Embedding", "Linear"}
+
+
+class _Layer(NamedTuple):
+    """A linear layer whose output is compared."""
+
+    node: Any
+    weight: torch.Tensor  # [outputs, inputs]
+    bias: torch.Tensor | None
+    compared: str  # cosine, distance, product
+
+
+@dataclass(eq=False)
+class _Followed:
+    held: "weakref.ref[torch.Tensor]"
+    compared: str
+    rows: int
+    tensor: int = -1
+    looks: list[Look] = field(default_factory=list)
+
+
+class Embeddings:
+    """What is known so far. Used under the recording's lock."""
+
+    def __init__(self) -> None:
+        self._followed: dict[int, _Followed] = {}  # by identity of the weight
+        self._wait = 0
+
+    def wants(self, step: int) -> bool:
+        """Whether a backward before this step is looked at: in the last tenth of any run, and of few others."""
+        return step >= self._wait
+
+    def look(self, step: int, roots: Sequence[Any]) -> None:
+        """A backward is about to run from `roots`."""
+        found = [layer for root in roots if isinstance(root, torch.Tensor) for layer in _compared(root.grad_fn)]
+        # Optimizers that take turns have objectives of their own.
+        if found or step < _EACH:
+            self._wait = step if step < _EACH else max(step + 1, int(_GROWTH * step))
+        for layer in found:
+            self._note(step, layer)
+
+    def _note(self, step: int, layer: _Layer) -> None:
+        followed = self._followed.get(id(layer.weight))
+        if followed is not None and followed.looks and followed.looks[-1].step == step:
+            return
+        if followed is None or followed.held() is not layer.weight:
+            if len(self._followed) >= _MOST:
+                return
+            shape = shape_of(layer.node) or (0,)
+            followed = self._followed[id(layer.weight)] = _Followed(weakref.ref(layer.weight), layer.compared, shape[0])
+        numbers = _measured(layer)
+        if numbers is not None:
+            followed.looks.append(Look.of(step, numbers))
+
+    def name(self, known: Identifiers) -> None:
+        """Find the numbers of the weights, while they exist."""
+        for key, followed in self._followed.items():
+            entry = known.get(key)
+            if followed.tensor < 0 and entry is not None and entry[0]() is followed.held() is not None:
+                followed.tensor = entry[1]
+
+    def facts(self) -> list[EmbeddingFacts]:
+        """What goes into run.json; called by the writer's thread, waits for the device."""
+        return [_told(followed) for followed in list(self._followed.values()) if followed.looks]
+
+
+def _compared(root: Any) -> list[_Layer]:
+    """The linear layers whose outputs an objective compares with each other, or with others'."""
+    queue, seen = ([root], {root}) if root is not None else ([], set())
+    layers: dict[Any, tuple[torch.Tensor, torch.Tensor | None]] = {}
+    kinds: dict[Any, set[str]] = {}  # of what is computed of each node's result, by the way to the root
+    normed: set[Any] = set()
+    while queue and len(seen) <= _MOST_NODES:
+        node = queue.pop(0)
+        kind = kind_of(node.name())
+        above = kinds.get(node, set()) | ({kind} if kind in _NORMS | _DISTANCES | _PRODUCTS else set())
+        for parent, output in parents_of(node):
+            kinds.setdefault(parent, set()).update(above)
+            if kind in _NORMS:
+                normed.add(parent)
+            if parent in seen:
+                continue
+            layer = _layer(parent, output)
+            if layer is not None:
+                layers[parent] = layer
+            elif kind_of(parent.name()) not in _OTHERS:
+                seen.add(parent)
+                queue.append(parent)
+    return [
+        _Layer(node, *layer, _word(kinds[node], node in normed))
+        for node, layer in layers.items()
+        if kinds[node] & (_NORMS | _DISTANCES | _PRODUCTS)
+    ]
+
+
+def _word(kinds: set[str], normed: bool) -> str:
+    if normed:
+        return "cosine"
+    return "distance" if kinds & (_NORMS | _DISTANCES) else "product"
+
+
+def _layer(node: Any, output: int) -> tuple[torch.Tensor, torch.Tensor | None] | None:
+    """Weight and bias of the linear layer that gave a table of embeddings; None of anything else."""
+    kind, shape = kind_of(node.name()), shape_of(node, output)
+    if kind not in ("Addmm", "Mm") or shape is None or len(shape) != 2 or min(shape) < _FEWEST:
+        return None
+    parents = [parent for parent, _ in node.next_functions]
+    weight = next(_leaves(parents[-1]), None)
+    bias = next(_leaves(parents[0]), None) if kind == "Addmm" else None
+    if weight is None or weight.ndim != 2 or weight.shape[0] != shape[1] or (kind == "Addmm" and bias is None):
+        return None
+    return weight, bias
+
+
+def _leaves(node: Any) -> Iterator[torch.Tensor]:
+    """The parameter that a node holds, or its transpose."""
+    if node is not None and kind_of(node.name()) == "T":
+        node = node.next_functions[0][0]
+    held = getattr(node, "variable", None)
+    if isinstance(held, torch.Tensor):
+        yield held
+
+
+def _measured(layer: _Layer) -> torch.Tensor | None:
+    """[3]: spread of the directions, standard deviation over the batch, and root mean square, of the embeddings."""
+    saved = private(layer.node, "_raw_saved_mat1") or private(layer.node, "_raw_saved_self")
+    if saved is None or getattr(saved, "unpack_hook", saved) is not None:
+        return None
+    given = getattr(saved, "data", None)
+    if type(given) is not torch.Tensor or given.ndim != 2 or given.layout != torch.strided:
+        return None
+    with torch.no_grad():
+        rows = given.detach()[:: -(-given.shape[0] // _ROWS)].float()
+        columns = slice(None, None, -(-layer.weight.shape[0] // _COLUMNS))
+        table = rows @ layer.weight.detach()[columns].float().T
+        if layer.bias is not None:
+            table = table + layer.bias.detach()[columns].float()
+        table = table.double()
+        directions = table / table.norm(dim=1, keepdim=True).clamp(min=1e-300)
+        spread = directions.std(0).mean() * math.sqrt(table.shape[1])
+        return torch.stack([spread, table.var(0).mean().sqrt(), table.square().mean().sqrt()])
+
+
+def _told(followed: _Followed) -> EmbeddingFacts:
+    rows = [(look.step, *look.numbers().tolist()) for look in list(followed.looks)]
+    return EmbeddingFacts(
+        tensor=followed.tensor,
+        compared=followed.compared,
+        rows=followed.rows,
+        looks=[
+            EmbeddingLookFacts(step=step, directions=_known(directions), std=_known(std), rms=_known(rms))
+            for step, directions, std, rms in rows
+        ],
+    )
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
