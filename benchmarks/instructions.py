@@ -1,6 +1,6 @@
 """What a step under the recorder costs in instructions, which a busy machine counts like an idle one.
 
-Counted by `perf stat` where the machine has such counters, else by valgrind's callgrind, fifty times slower. Each figure
+Counted by `perf stat` where the machine has such counters, else by callgrind, fifty times slower. Each figure
 is the difference of two runs of different length, over the steps between, so that start-up and the first steps, with
 all their statistics, are in neither.
 """

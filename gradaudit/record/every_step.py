@@ -1,12 +1,13 @@
 """What wrappers call at every step: quick where the step is like the one before, else a hook through the session."""
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec
 
 from gradaudit.record import hooks, session
 from gradaudit.record.hook_observers import Bind
-from gradaudit.record.observers import from_a_signal
+from gradaudit.record.observers import STEADY_STEPS, from_a_signal
 from gradaudit.record.recording import Recording
 
 P = ParamSpec("P")
@@ -64,7 +65,11 @@ def _steadily(recording: Recording, look: Callable[P, bool], *arguments: P.args,
     except Exception as error:
         if from_a_signal(error):
             raise
-        steady.broken = True
+        with contextlib.suppress(Exception), recording.lock:
+            recording.catch_up(beside=False)
+        with contextlib.suppress(Exception), recording.lock:
+            recording.observers.disable(STEADY_STEPS, error)
+            steady.at = steady.AWAY
         return False
     finally:
         recording.meter.spent += time.perf_counter() - started

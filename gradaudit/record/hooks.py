@@ -17,7 +17,7 @@ from gradaudit.record.observe.batches import BATCHES
 from gradaudit.record.observe.between import StepObserver
 from gradaudit.record.observe.calls import CALLS
 from gradaudit.record.observe.cleared import CLEARED
-from gradaudit.record.observe.loss.compiled import GraphLoss
+from gradaudit.record.observe.loss.compiled import GraphLoss, readings
 from gradaudit.record.observe.model_state import MODEL_STATE
 from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observe.schedules import SCHEDULES
@@ -91,7 +91,8 @@ def on_loss(
 @observer(COMPILED_LOSSES)
 def on_graph(recording: Recording, found: Sequence[GraphLoss], inputs: Sequence[Any], outputs: Any) -> None:
     """A compiled graph with these losses has run."""
-    recording.between.on_graph(found, inputs, outputs)
+    for reading in readings(found, inputs, outputs):
+        recording.between.on_loss(reading.name, reading.result, reading.call, reading)
 
 
 @observer(EVALUATION_LOSSES)
@@ -115,14 +116,14 @@ def on_scale(recording: Recording, scaler: Any) -> None:
 @observer(SKIPPED_STEPS)
 def hooked_steps(recording: Recording) -> int:
     """How many steps of this thread the hooks have seen."""
-    return recording.hooked_steps()
+    return recording.between.hooked
 
 
 @observer(SKIPPED_STEPS)
 def on_scaler_step(recording: Recording, scaler: Any, optimizer: OptimizerLike, hooked_before: int) -> None:
     """GradScaler.step returned."""
     if scaler.is_enabled():
-        if recording.hooked_steps() == hooked_before:
+        if recording.between.hooked == hooked_before:
             # A step that the scaler skipped counts for whoever counts calls.
             before = recording.gathered.schedules.before_step
             recording.observers.call(SCHEDULES, before, optimizer, recording.table, False)
@@ -255,57 +256,3 @@ def after_backward_by_hand(
 def on_clip_by_hand(recording: Recording, parameters: Sequence[torch.Tensor]) -> None:
     """Gradients were clipped."""
     recording.by_hand.on_clip(parameters)
-
-
-@observer(SCHEDULES)
-def before_scheduler(recording: Recording) -> None:
-    """A learning rate scheduler is being made."""
-    recording.gathered.schedules.schedulers.making()
-
-
-@observer(SCHEDULES)
-def after_scheduler(recording: Recording, scheduler: Any) -> None:
-    """It is made; None where that failed."""
-    recording.gathered.schedules.schedulers.made(scheduler)
-
-
-@observer(SCHEDULES)
-def on_scheduler_step(recording: Recording, scheduler: Any, nested: bool, given: Any) -> None:
-    """The `step` of a scheduler is called, `nested` in that of another one, and `given` an epoch or a metric."""
-    recording.gathered.schedules.on_scheduler_step(scheduler, nested, given)
-
-
-@observer(SCHEDULES)
-def on_clipping(recording: Recording, parameters: Sequence[torch.Tensor]) -> None:
-    """Gradients are about to be clipped."""
-    recording.gathered.schedules.on_clip(parameters)
-
-
-@observer(SCHEDULES)
-def on_scaling(recording: Recording, scaler: Any) -> None:
-    """A GradScaler scaled a loss."""
-    recording.gathered.schedules.scaling.on_scale(scaler)
-
-
-@observer(SCHEDULES)
-def on_unscale(recording: Recording, scaler: Any, optimizer: Any) -> None:
-    """`GradScaler.unscale_` is called, by the script or by `GradScaler.step`."""
-    recording.gathered.schedules.scaling.on_unscale(scaler, optimizer, recording.global_step)
-
-
-@observer(SCHEDULES)
-def before_scaler_step(recording: Recording, scaler: Any) -> None:
-    """`GradScaler.step` is called."""
-    recording.gathered.schedules.scaling.before_step(scaler)
-
-
-@observer(SCHEDULES)
-def after_scaler_step(recording: Recording, scaler: Any, optimizer: Any) -> None:
-    """It returned."""
-    recording.gathered.schedules.scaling.after_step(scaler, optimizer)
-
-
-@observer(SCHEDULES)
-def on_update(recording: Recording, scaler: Any) -> None:
-    """`GradScaler.update` is called."""
-    recording.gathered.schedules.scaling.on_update(scaler)

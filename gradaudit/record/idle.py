@@ -4,6 +4,7 @@ import threading
 import time
 from typing import Any
 
+CAPTURED = "a CUDA graph was captured; steps and losses inside it are not recorded"
 _PATIENCE = 2.0  # seconds
 _forking = threading.local()  # `writer`: the lock that this thread took before a fork
 _slow_until = 0.0  # the disk was too slow for a fork to wait for it

@@ -6,7 +6,7 @@ from gradaudit.record.cadence import in_last_tenth
 from gradaudit.record.measure import histograms
 from gradaudit.record.observe.calls import CALLS
 from gradaudit.record.observe.optimizers import OptimizerLike
-from gradaudit.record.observe.tensors import ParameterSet
+from gradaudit.record.observe.parameter_set import ParameterSet
 from gradaudit.record.observers import EMBEDDING_ROWS, GRADIENT_STATISTICS, HISTOGRAM_COUNTS, WEIGHT_STATISTICS
 from gradaudit.record.storage.step_record import TensorStatistics
 

@@ -37,6 +37,7 @@ ACTIVATIONS = "activations"
 BATCH_NORM_SIZES = "BatchNorm batch sizes"
 BATCHES_PER_EPOCH = "batches per epoch"
 NAMES = "names of tensors and modules"
+STEADY_STEPS = "steps like the one before"
 REQUIRES_GRAD = "changes of requires_grad"
 
 

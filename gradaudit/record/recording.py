@@ -1,6 +1,5 @@
 """The recording of one process: what each hook saw, put together at the optimizer's step."""
 
-import math
 import time
 import weakref
 from collections import defaultdict
@@ -20,17 +19,25 @@ from gradaudit.record.observe.activations import EVERY, Activations
 from gradaudit.record.observe.between import StepObserver
 from gradaudit.record.observe.calls import CALLS, Calls
 from gradaudit.record.observe.close_look import CloseLook
-from gradaudit.record.observe.frames import is_on_stack, wrapper_frame
+from gradaudit.record.observe.frames import inside_a_step, wrapper_frame
 from gradaudit.record.observe.gathered import Gathered
 from gradaudit.record.observe.optimizers import OptimizerLike
-from gradaudit.record.observe.tensors import ParameterSet, TensorTable
+from gradaudit.record.observe.parameter_set import ParameterSet
+from gradaudit.record.observe.tensors import TensorTable
 from gradaudit.record.observe.threads import PerThread
-from gradaudit.record.observers import ACTIVATIONS, EVALUATION_LOSSES, WEIGHT_CHECKSUMS, NotWrittenError, Observers
+from gradaudit.record.observers import (
+    ACTIVATIONS,
+    EVALUATION_LOSSES,
+    STEADY_STEPS,
+    WEIGHT_CHECKSUMS,
+    NotWrittenError,
+    Observers,
+)
 from gradaudit.record.settings import Settings
 from gradaudit.record.steady import Steady, begin, drain, leave
-from gradaudit.record.storage import step_row
 from gradaudit.record.storage.files import Files, rank_and_world
-from gradaudit.record.storage.step_record import OpenStep, StepRecord, StepRow
+from gradaudit.record.storage.step_record import OpenStep, StepRecord
+from gradaudit.record.storage.step_row import open_record
 from gradaudit.record.storage.steps import WriteBatch
 from gradaudit.record.storage.waiting import Waiting
 from gradaudit.schema import DisabledFacts
@@ -39,7 +46,6 @@ if TYPE_CHECKING:
     from gradaudit.record.module_hooks import ModuleHooks
 
 _NONE: tuple[tuple[int, Sample], ...] = ()
-CAPTURED = "a CUDA graph was captured; steps and losses inside it are not recorded"
 
 
 class Recording:
@@ -76,7 +82,9 @@ class Recording:
         self.cadences = defaultdict[int, Cadence](lambda: Cadence(settings.every, settings.budget))
         self.counts: dict[int, int] = {}
         self.meter = Meter()  # what session.guarded measures
-        self.waiting = Waiting(self.gathered, self._threads, self.meter, self.event, lambda: drain(self))
+        self.waiting = Waiting(
+            self.gathered, self._threads, self.meter, self.event, lambda: self.observers.call(STEADY_STEPS, drain, self)
+        )
         self.lock = self.waiting.lock
         self._rank = self.world = -1  # known when the process group exists: at the first step
         self._said: set[str] = set()
@@ -93,9 +101,9 @@ class Recording:
 
     def on_scaler_step(self, optimizer: OptimizerLike, hooked_before: int) -> None:
         """GradScaler.step returned; no hook fired inside means that it skipped the step."""
-        if self.hooked_steps() == hooked_before and self.takes(optimizer):
+        if self.between.hooked == hooked_before and self.takes(optimizer):
             parameter_set = self.table.unchecked_parameter_set(optimizer)
-            record = self.open_record(optimizer, parameter_set)
+            record = open_record(self, optimizer, parameter_set)
             record.row.skipped, record.row.recorded = True, False
             self.finish(parameter_set, record, time.perf_counter())
 
@@ -107,7 +115,7 @@ class Recording:
     def before_step(self, optimizer: OptimizerLike, closure: Any) -> bool:
         """The optimizer is about to step; whether its closure has to be watched, which computes the gradients."""
         between = self.between
-        if not self.takes(optimizer) or (between.step is not None and self._inside_a_step(between)):
+        if not self.takes(optimizer) or inside_a_step(between):
             return False
         between.hooked += 1
         self.observers.call(BY_HAND, self.by_hand.on_step, optimizer)
@@ -142,14 +150,14 @@ class Recording:
             # Its losses are those of every call of the closure.
             between.skip()
             step.parameter_set = self.table.unchecked_parameter_set(optimizer)
-            step.record = self.open_record(optimizer, step.parameter_set)
+            step.record = open_record(self, optimizer, step.parameter_set)
             step.record.row.recorded = False
         if step.record is not None and step.parameter_set is not None:
             if step.record.tensors is not None:
                 measure_update(self, step.parameter_set, step.record.tensors)
             self.finish(step.parameter_set, step.record, started)
             if between.plain:
-                begin(self, optimizer, step)
+                self.observers.call(STEADY_STEPS, begin, self, optimizer, step)
 
     def takes(self, optimizer: OptimizerLike) -> bool:
         """Whether the steps of this optimizer are recorded."""
@@ -162,21 +170,11 @@ class Recording:
             self.event("disabled", "too many optimizers and tensors: steps of further optimizers are not recorded")
         return False
 
-    def _inside_a_step(self, between: StepObserver) -> bool:
-        """Whether this is a nested step: of a subclass calling its parent, or of a wrapped optimizer."""
-        if between.step is None:
-            return False
-        if is_on_stack(between.step.frame):
-            return bool(id(wrapper_frame()) != between.step.frame)
-        # A step that raised never reached its post hook: its frame is gone from the stack.
-        between.step = None
-        return False
-
     def _snapshot(self, optimizer: OptimizerLike, step: OpenStep, between: StepObserver) -> None:
         """Measure the gradients, and the weights before the step."""
         call = self.observers.call
         step.parameter_set = self.table.unchecked_parameter_set(optimizer)
-        step.record = record = self.open_record(optimizer, step.parameter_set, between=between)
+        step.record = record = open_record(self, optimizer, step.parameter_set, between=between)
         if self.world > 1 and checksums.due(record.row.step, self.world) and not self.table.sharded():
             record.weights = call(WEIGHT_CHECKSUMS, checksums.checksum, step.parameter_set.parameters() or [])
         if not record.row.recorded:
@@ -186,37 +184,6 @@ class Recording:
             record.row.recorded = False
             return
         step.parameter_set, record.tensors = measured
-
-    def open_record(
-        self, optimizer: OptimizerLike, parameter_set: ParameterSet, at: float | None = None,
-        between: StepObserver | None = None,
-    ) -> StepRecord:  # fmt: skip
-        """The record of a step that is made now, or was `at` another time, with what its thread has shown."""
-        number, between, gathered = parameter_set.optimizer, between or self.between, self.gathered
-        step = self.counts.get(number, 0)
-        if self._rank < 0:
-            self._find_rank()
-        now = time.perf_counter() if at is None else at
-        row = StepRow(
-            optimizer=number,
-            step=step,
-            global_step=self.global_step,
-            time=now - self.began,
-            seconds=now - self.stepped if self.global_step else math.nan,
-            training=self.table.training(parameter_set.identities if len(gathered.training) > 1 else None),
-            recorded=self.due(number, step),
-        )
-        record = step_row.begin(optimizer, between, row, self.observers)
-        if between.evaluating:
-            self.observers.call(EVALUATION_LOSSES, between.finish_evaluation)
-        gathered.after_step, gathered.time = self.global_step, now - self.began
-        self.stepped = now
-        self.counts[number] = step + 1
-        self.global_step += 1
-        if at is None:
-            record.samples = self.sample_next()
-        record.operations = self.close_look.take() if self.close_look.wanted else None
-        return record
 
     def sample_next(self, ahead: int = 0) -> Sequence[tuple[int, Sample]]:
         """Decide what is sampled of the coming step, or of the one `ahead`; the samples since the last one."""
@@ -233,12 +200,13 @@ class Recording:
 
     def coming(self, optimizer: OptimizerLike) -> tuple[int, bool]:
         """The number of the optimizer's coming step, and whether its statistics are due."""
-        self._find_rank()
+        self.find_rank()
         number = self.table.unchecked_parameter_set(optimizer).optimizer
         step = self.counts.get(number, 0)
         return step, self.due(number, step)
 
-    def _find_rank(self) -> None:
+    def find_rank(self) -> None:
+        """Ask for the process group, which exists by the first step."""
         if self._rank < 0:
             self._rank, self.world = rank_and_world()
 
@@ -283,16 +251,14 @@ class Recording:
 
         One that is called `beside` the steps does not end them.
         """
-        if drain(self) if beside and self.steady.between_steps() else leave(self):
-            self.flush()
+        if self.steady.at >= 0 or self.steady.made:
+            only_made = beside and self.steady.between_steps()
+            if self.observers.call(STEADY_STEPS, drain if only_made else leave, self):
+                self.flush()
 
     def overdue(self) -> WriteBatch | None:
         """What has waited too long for a step to hand it over; called by the writer's thread."""
         return self.waiting.overdue(self.files.writer) if self.files is not None else None
-
-    def hooked_steps(self) -> int:
-        """How many steps of this thread the hooks have seen."""
-        return self.between.hooked
 
     def detach(self, calls: bool = True) -> None:
         """Take everything of ours off the script's modules and threads; what watches `calls` only if asked."""
@@ -308,7 +274,7 @@ class Recording:
         """
         if reachable:
             with self.lock:
-                leave(self)
+                self.observers.call(STEADY_STEPS, leave, self)
                 self.observers.call(BY_HAND, self.by_hand.end)
                 self.observers.call(CALLS, self.calls.end)
                 for between in self._threads.all():

@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import torch
 from torch import nn
 
-from gradaudit.record import hooks, idle
+from gradaudit.record import hooks, idle, schedule_hooks
 from gradaudit.record.hook_observers import OBSERVERS
 from gradaudit.record.last_line import last_line
 from gradaudit.record.milestones import Milestones
@@ -18,7 +18,7 @@ from gradaudit.record.modes import unseen
 from gradaudit.record.module_hooks import ModuleHooks
 from gradaudit.record.observe.evaluation.splits import forget as forget_places
 from gradaudit.record.observers import NotWrittenError, from_a_signal, reason_of
-from gradaudit.record.recording import CAPTURED, Recording
+from gradaudit.record.recording import Recording
 from gradaudit.record.settings import Settings
 from gradaudit.record.stderr import remember, say
 from gradaudit.record.storage.files import exit_state
@@ -85,23 +85,20 @@ def guarded(hook: Callable[Concatenate[Recording, P], R], *arguments: P.args, **
         _give_up(recording, hook.__name__, TimeoutError(_OCCUPIED), inside=False)
         return None
     try:
-        # The driver is asked only while some graph of this process is being captured.
+        # What is enqueued during a capture runs whenever the graph is replayed.
         if idle.captures and torch.cuda.is_current_stream_capturing():
-            # What is enqueued now runs whenever the graph is replayed.
-            recording.event("captured", CAPTURED, once=True)
+            recording.event("captured", idle.CAPTURED, once=True)
             return None
         with unseen():
-            if recording.steady.at >= 0 or recording.steady.made:
-                recording.catch_up(beside=hook is hooks.on_scheduler_step)
+            recording.catch_up(beside=hook is schedule_hooks.on_scheduler_step)
             if _before is not None:
                 _note_milestone(_before, recording, hook, arguments)
             return hook(recording, *arguments, **keywords)
     except Exception as error:
         if from_a_signal(error):
             raise
-        observer = OBSERVERS.get(hook)
-        if observer is not None and not isinstance(error, NotWrittenError):
-            recording.observers.disable(observer, error)
+        if hook in OBSERVERS and not isinstance(error, NotWrittenError):
+            recording.observers.disable(OBSERVERS[hook], error)
         else:
             _give_up(recording, hook.__name__, error)
         return None

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from gradaudit.reading.run import load
-from gradaudit.record import hook_observers, hooks, install, load_hooks, recording, session
+from gradaudit.record import hook_observers, hooks, install, load_hooks, recording, schedule_hooks, session
 from gradaudit.record.by_hand import hands
 from gradaudit.record.measure import checksums, histograms, rows, samples
 from gradaudit.record.observe import (
@@ -213,7 +213,7 @@ def test_every_hook_is_called_and_in_the_tables():
         called |= set(re.findall(r"guard(?:ed)?\((\w*hooks\.\w+)", file.read_text()))
     known = {
         f"{module.__name__.rpartition('.')[2]}.{name}": hook
-        for module in (hooks, load_hooks)
+        for module in (hooks, load_hooks, schedule_hooks)
         for name, hook in vars(module).items()
         if inspect.isfunction(hook) and hook.__module__ == module.__name__
     }

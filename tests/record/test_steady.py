@@ -1,10 +1,14 @@
-"""Steady steps: what is kept of them is what the hooks would have kept, and whatever is unlike the last step ends them."""
+"""Steady steps have the rows that the hooks would have made, and whatever is unlike the last step ends them."""
+
+import contextlib
+import threading
 
 import pytest
 import torch
 from torch import nn
 
 from gradaudit.record import recording as recordings
+from gradaudit.record.observers import STEADY_STEPS
 from gradaudit.record.steady import Steady
 from tests.record.training import recorded, run_of
 
@@ -43,7 +47,7 @@ def train(kind, steps=STEPS):
         torch.utils.data.TensorDataset(input.repeat(20, 1), target.repeat(20)), batch_size=5
     )
     batches = (batch for _ in range(steps) for batch in (loader if kind == "loader" else [(input, target)]))
-    for step, (x, y) in zip(range(steps), batches):
+    for step, (x, y) in zip(range(steps), batches, strict=False):
         optimizer.zero_grad()
         loss = loss_of(model(x), y)
         if kind == "scaled":
@@ -67,7 +71,8 @@ def train(kind, steps=STEPS):
 
 
 KINDS = [
-    "plain", "module", "regression", "schedule", "loader", "scaled", "accumulated", "clipped", "evaluated", "frozen mode",
+    "plain", "module", "regression", "schedule", "loader", "scaled", "accumulated", "clipped", "evaluated",
+    "frozen mode",
 ]  # fmt: skip
 
 
@@ -91,3 +96,89 @@ def test_a_steady_step_has_the_row_that_the_hooks_would_have_made(tmp_path, monk
     assert all(torch.equal(one, other) for one, other in zip(left, right, strict=True))
     assert quick.steps["time"].is_monotonic_increasing
     assert (quick.steps["seconds"].iloc[1:] > 0).all()
+
+
+@pytest.mark.parametrize("place", ["loss", "backward", "step", "stepped"])
+def test_a_fault_in_a_steady_step_ends_them_and_nothing_else(tmp_path, monkeypatch, place):
+    monkeypatch.setattr(recordings, "Steady", Counting)
+    sound, calls = getattr(Counting, place), []
+
+    def broken(self, *arguments):
+        calls.append(place)
+        if len(calls) == 5:
+            raise RuntimeError("planted")
+        return sound(self, *arguments)
+
+    monkeypatch.setattr(Counting, place, broken)
+    with recorded(tmp_path / "run", every=EVERY):
+        train("plain", 120)
+    run = run_of(tmp_path / "run")
+    assert [fault.observer for fault in run.meta.disabled] == [STEADY_STEPS]
+    assert run.steps["step"].tolist() == list(range(120))
+    assert run.steps["objective"].notna().all()
+    assert (run.steps["batch_size"] == 12).all()
+
+
+@pytest.mark.parametrize("place", ["drain", "leave", "begin"])
+def test_a_fault_in_what_follows_ends_them(tmp_path, monkeypatch, place):
+    def broken(*_):
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(recordings, place, broken)
+    with recorded(tmp_path / "run", every=EVERY):
+        train("plain", 120)
+    run = run_of(tmp_path / "run")
+    assert [fault.observer for fault in run.meta.disabled] == [STEADY_STEPS]
+    assert len(run.steps) >= 80, "what was under way is lost, and nothing after it"
+
+
+def test_a_step_that_raises_is_no_step_and_the_next_one_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(recordings, "Steady", Counting)
+    Counting.steps = 0
+    model, x, y = nn.Linear(3, 2), torch.randn(4, 3), torch.tensor([0, 1, 0, 1])
+
+    at = []
+
+    def fail(*_):
+        at.append(None)
+        if len(at) == 151:
+            raise ValueError("the script's own")
+
+    with recorded(tmp_path / "run", every=EVERY):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        optimizer.register_step_pre_hook(fail)
+        for _ in range(200):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            with contextlib.suppress(ValueError):
+                optimizer.step()
+    run = run_of(tmp_path / "run")
+    assert Counting.steps > 20
+    assert (run.steps["micro_steps"] == 1).all()
+    assert len(run.steps) == 199
+
+
+def test_two_threads_that_train_are_never_steady_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(recordings, "Steady", Counting)
+    Counting.steps = 0
+
+    def work():
+        model, x, y = nn.Linear(3, 2), torch.randn(4, 3), torch.tensor([0, 1, 0, 1])
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(200):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+
+    with recorded(tmp_path / "run", every=EVERY):
+        work()
+        alone = Counting.steps
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    run = run_of(tmp_path / "run")
+    assert alone > 20
+    assert len(run.steps) == 600
+    assert run.steps.groupby("optimizer")["step"].apply(lambda steps: sorted(steps) == list(range(200))).all()

@@ -11,10 +11,16 @@ from torch import nn
 from gradaudit.record.internals import private, version_of
 from gradaudit.record.observe.naming import own_parameters
 
+_FIRST = 3  # backwards whose leaves are looked for; later those whose number is a power of two
 MOST_NODES = 50_000  # of a graph that are looked at
 # What the nodes of linear, convolutional and other layers keep of their weights.
 _SAVED = ("_saved_mat2", "_saved_weight", "_saved_other", "_saved_self")
 _ELEMENTS = 16  # of each tensor, compared where a version counter tells nothing
+
+
+def looks_at(backward: int) -> bool:
+    """Whether the leaves of a backward with this number are looked for in any case."""
+    return backward <= _FIRST or backward & (backward - 1) == 0
 
 
 def leaves_of(roots: Iterable[Any]) -> list[torch.Tensor]:

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
+from gradaudit.record.by_hand.graph import looks_at
 from gradaudit.record.by_hand.hand import Hand
 from gradaudit.record.by_hand.watch import Watch
-from gradaudit.record.observe.optimizers import any_known
 from gradaudit.record.observe.threads import PerThread
 
 BY_HAND = "trainings by hand"
@@ -29,25 +29,24 @@ class Hands:
         return any(watch.hands for watch in self._watches.all())
 
     def looks_at(self, between: Any, ahead: int) -> bool:
-        """Whether leaves may be looked for at the backward so many ahead, of the thread of `between`."""
-        return any(watch.looks_at(ahead) for watch in self._watches.all() if watch.between is between)
+        """Whether leaves are looked for at the backward so many ahead, of the thread of `between`."""
+        return any(looks_at(watch.backwards + ahead) for watch in self._watches.all() if watch.between is between)
 
     def passed(self, between: Any, count: int) -> None:
         """So many backwards were made, each with a step of an optimizer."""
         for watch in self._watches.all():
             if watch.between is between:
-                watch.passed(count)
+                watch.count(count)
+                watch.missed += count
 
     def before(self, roots: Sequence[Any], given: Sequence[torch.Tensor] | None = None, names: Any = None) -> bool:
         """A backward is about to run; whether it reaches parameters that are changed by hand."""
-        mine = self._watches.mine()
-        if given is None and any_known() and not self.watched and not mine.looks_next():
-            return False
         # Who gave the optimizers to a Recorder wants their steps and no others. Of a process group the parameters may
         # be shards whose memory is taken away between two uses, and reading those fails.
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if self.recording.only is not None or distributed:
             return False
+        mine = self._watches.mine()
         for watch in self._left():
             # Whoever starts a thread for each backward changes the parameters in another one.
             watch.settle()

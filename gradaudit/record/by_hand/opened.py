@@ -13,8 +13,9 @@ from gradaudit.record.by_hand.rate import UNKNOWN, Solved, solve
 from gradaudit.record.internals import version_of
 from gradaudit.record.measure.stats import COLUMNS
 from gradaudit.record.measuring import measure, measure_update
-from gradaudit.record.observe.tensors import ParameterSet
+from gradaudit.record.observe.parameter_set import ParameterSet
 from gradaudit.record.storage.step_record import TensorStatistics
+from gradaudit.record.storage.step_row import open_record
 from gradaudit.record.storage.steps import release
 
 _DESCENDS = 0.1  # the least cosine of the first update with the gradient, where it may be no training at all
@@ -95,7 +96,7 @@ class Opened:
             # Half a measurement reads as weights that are no numbers.
             self.drop()
             measured = None
-        record = recording.open_record(hand, parameter_set, self.time, self.between)
+        record = open_record(recording, hand, parameter_set, self.time, self.between)
         record.samples = self.samples
         record.row.recorded = measured is not None
         if self.training >= 0:

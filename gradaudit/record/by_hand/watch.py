@@ -11,15 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradaudit.record.by_hand.graph import goes_through, leaves_of
+from gradaudit.record.by_hand.graph import goes_through, leaves_of, looks_at
 from gradaudit.record.by_hand.hand import Hand, gradient_state, make
 from gradaudit.record.by_hand.opened import Opened
 from gradaudit.record.by_hand.table import disown, forget, held_by_optimizers, rebind
 from gradaudit.record.observe.naming import matching, own_parameters, registered
 from gradaudit.record.observe.optimizers import any_known as any_optimizer
-from gradaudit.record.observe.optimizers import known as optimizers
 
-_FIRST = 3  # backwards whose leaves are looked for; later those whose number is a power of two
 _PATIENCE = 3  # backwards, after which an optimizer that never stepped is taken to be there for another purpose
 _TRIAL = 100  # changes of an input, after which to optimise it is taken for the training
 _UNCHANGED = 64  # backwards that change nothing, after which none is measured any more
@@ -36,47 +34,25 @@ class Watch:
         self.hands: list[Hand] = []
         self.opened: dict[Hand, Opened] = {}
         self.backwards = self.since = 0  # in all, and since a step of torch's optimizers
-        self._hooked = 0  # steps of torch's optimizers in this thread, at its last backward
-        self._counted = False  # the coming backward is
-        self._missed = 0  # backwards in a row that reached no tensor that is watched
+        self.hooked = 0  # steps of torch's optimizers in this thread, at its last backward
+        self.missed = 0  # backwards in a row that reached no tensor that is watched
         self._states: list[Any] = []
         self._leaves: set[int] = set()  # of the backward that runs, where its gradients cannot be looked at
 
-    def looks_next(self) -> bool:
-        """Count a backward that is about to run; whether its leaves may be looked for, beside torch's optimizers."""
-        self._count()
-        number = self.backwards
-        self._counted = number <= _FIRST or number & (number - 1) == 0 or self.since == _PATIENCE
-        if not self._counted:
-            self._missed += 1
-        return self._counted
-
-    def looks_at(self, ahead: int) -> bool:
-        """The same of a backward so many ahead, each with a step."""
-        number = self.backwards + ahead
-        return number <= _FIRST or number & (number - 1) == 0
-
-    def passed(self, count: int) -> None:
-        """So many backwards were made."""
-        self.backwards += count
-        self._missed += count
-        self.since, self._hooked = 1, self.between.hooked
-
-    def _count(self) -> None:
+    def count(self, backwards: int) -> None:
+        """Count backwards; a step of torch's optimizers since the last one begins anew."""
         hooked = self.between.hooked
-        self.backwards += 1
-        self.since, self._hooked = self.since + 1 if self._hooked == hooked else 1, hooked
+        self.backwards += backwards
+        self.since, self.hooked = self.since + 1 if self.hooked == hooked else 1, hooked
 
     def before(
         self, roots: Sequence[Any], given: Sequence[torch.Tensor] | None = None, names: dict[int, str] | None = None
     ) -> bool:
         """A backward is about to run from `roots`, to its leaves or those `given`; whether one is watched."""
-        if not self._counted:
-            self._count()
-        self._counted = False
+        self.count(1)
         looks = given is not None or self._looks()
         if not (looks or self.hands):
-            self._missed += 1
+            self.missed += 1
             return False
         leaves = None if given is None else list(given)
         if leaves is None and (looks or any(hand.replaced or hand.changed() is None for hand in self.opened)):
@@ -109,7 +85,7 @@ class Watch:
                 hand.note_touched(*states, self._leaves, anew=hand not in self.opened)
             self._open(hand)
             hand.gradients = None if given is not None else self._state(hand)
-        self._missed = 0 if reached else self._missed + 1
+        self.missed = 0 if reached else self.missed + 1
         told = [self.opened[hand] for hand in reached if hand in self.opened and hand.counts()]
         if told:
             # What is forwarded from now on is the next step's.
@@ -163,9 +139,9 @@ class Watch:
 
     def _looks(self) -> bool:
         """Whether the leaves of this backward are looked for."""
-        often = self.backwards <= _FIRST or self.backwards & (self.backwards - 1) == 0
+        often = looks_at(self.backwards)
         known = any_optimizer()
-        again = self.since == _PATIENCE if known else 0 < self._missed < _UNCHANGED
+        again = self.since == _PATIENCE if known else 0 < self.missed < _UNCHANGED
         if not (often or again) or not known:
             return often or again
         held = self._held()
@@ -179,7 +155,7 @@ class Watch:
         self, roots: Sequence[Any], leaves: Sequence[torch.Tensor], given: bool, names: dict[int, str]
     ) -> None:
         """Watch the leaves that nobody changes yet."""
-        known = bool(optimizers())
+        known = any_optimizer()
         if known and not any(isinstance(leaf, nn.Parameter) for leaf in leaves):
             return
         held = self._held() | {id(parameter) for hand in self.hands for parameter in hand.parameters()}

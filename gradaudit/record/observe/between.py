@@ -19,7 +19,7 @@ from gradaudit.record.observe.cleared import (
     note_gradients,
 )
 from gradaudit.record.observe.clips import Clipping, Clips
-from gradaudit.record.observe.evaluation.evaluated import MODES, mode_here
+from gradaudit.record.observe.evaluating import evaluate, suppose
 from gradaudit.record.observe.evaluation.evaluations import Evaluations
 from gradaudit.record.observe.evaluation.parts import Part
 from gradaudit.record.observe.evaluation.splits import note_loader, note_training
@@ -27,8 +27,8 @@ from gradaudit.record.observe.gathered import Gathered
 from gradaudit.record.observe.graph import GRAPH
 from gradaudit.record.observe.loaders import batches_of
 from gradaudit.record.observe.loss import losses
-from gradaudit.record.observe.loss.compiled import GraphLoss, Reading, readings
-from gradaudit.record.observe.loss.losses import LossCall
+from gradaudit.record.observe.loss.calls import LossCall
+from gradaudit.record.observe.loss.compiled import Reading
 from gradaudit.record.observe.loss.seen import StepObservation, behind, leading_to, written_out
 from gradaudit.record.observe.loss.undecided import Undecided
 from gradaudit.record.observe.model_state import MODEL_STATE
@@ -57,7 +57,7 @@ class StepObserver(TrainingThread):
     def __init__(self, shared: Gathered, threads: PerThread["StepObserver"]) -> None:
         super().__init__(shared, threads)
         self.evaluations, self.undecided = Evaluations(), Undecided()
-        self._modes: dict[object, int] = {}  # of what is evaluated in this pass, by the function that does
+        self.modes: dict[object, int] = {}  # of what is evaluated in this pass, by the function that does
         self.hooked = 0  # steps that the hooks saw
         self.settings: dict[int, Any] = {}  # of each optimizer's groups at the last step
         self.seen, self._taken = StepObservation(), StepObservation()
@@ -67,11 +67,6 @@ class StepObserver(TrainingThread):
         self.clips = Clips()
         self.plain = False  # the last backward was
         self.clipping: Clipping | None = None  # of the last step, by the norm
-
-    def on_graph(self, found: Sequence[GraphLoss], inputs: Sequence[Any], outputs: Any) -> None:
-        """A compiled graph with these losses has run."""
-        for reading in readings(found, inputs, outputs):
-            self.on_loss(reading.name, reading.result, reading.call, reading)
 
     def on_call(self, name: str, result: torch.Tensor, bind: Bind, args: tuple[Any, ...], kwargs: Any) -> None:
         """A loss function was called with `args` and `kwargs`, which `bind` names, and returned `result`."""
@@ -107,7 +102,7 @@ class StepObserver(TrainingThread):
         self.observers.call(GRAPH, shared.graph.on_loss, self, seen, name, result)
         self.observers.call(OUTPUTS, shared.outputs.look, seen.loss, name, call, result.requires_grad, known)
         if not result.requires_grad:
-            self.observers.call(EVALUATION_LOSSES, self._evaluate, seen)
+            self.observers.call(EVALUATION_LOSSES, evaluate, self, seen)
         elif self._train(result, seen) and shared.samples_left > 0 and (reading is None or reading.input_known):
             shared.samples_left -= 1
             seen.sample = self.observers.call(LOSS_INPUTS, shared.book.sample, seen.loss, call)
@@ -115,41 +110,11 @@ class StepObserver(TrainingThread):
 
     def _train(self, result: torch.Tensor, seen: LossCall) -> bool:
         """Keep a loss with a gradient until a backward says what it is for; whether it seems to be for training."""
-        if self.undecided.expects and self.observers.call(EVALUATION_LOSSES, self._suppose, result, seen):
+        if self.undecided.expects and self.observers.call(EVALUATION_LOSSES, suppose, self, result, seen):
             return False
         self.pending.append(seen)
         del self.pending[:-_PENDING]
         return True
-
-    def _suppose(self, result: torch.Tensor, seen: LossCall) -> bool:
-        """Whether a loss with a gradient is taken for an evaluation's, until a backward tells what it is."""
-        if self.mode([result]) != 0:
-            return False
-        self.shared.settle()  # a step that was made by hand ends here
-        if self.undecided.add(seen):
-            self._begin_pass(result)
-            self.evaluations.add(seen, 0, supposed=True)
-        else:
-            self.evaluations.refute()
-        return True
-
-    def _begin_pass(self, loss: torch.Tensor | None = None) -> None:
-        if not self.evaluations.begun:
-            self.evaluations.begin(self.shared.next_pass(loss), self.shared.after_step, self.shared.time)
-
-    def _evaluate(self, seen: LossCall, training: int | None = None, part: Part | None = None) -> None:
-        """Add a loss without a backward to the evaluation pass of this thread."""
-        shared = self.shared
-        shared.settle()
-        # A thread that never trains, beside one that does, has no backward to end its passes.
-        if self.evaluations.open and not self.backwards and self.evaluations.interrupted(shared.after_step):
-            self.finish_evaluation()
-        self._begin_pass()
-        training = self.table.training() if training is None else training
-        if training == 1:
-            training = self.observers.call(MODES, mode_here, self.table.living_roots(), self._modes, default=1)
-        self.evaluations.add(seen, training, part)
-        self.observers.call(MODEL_STATE, shared.model_state.on_evaluation, self.table, training, shared.after_step)
 
     def on_backward(self, roots: Sequence[Any], gradients: Any, accumulates: bool = False) -> "StepObserver":
         """A backward is about to run from `roots`; whoever runs it says afterwards that it is over.
@@ -249,7 +214,7 @@ class StepObserver(TrainingThread):
             self.undecided.leave()
             self.evaluations.refute()
             self.evaluations.forget(name, call.loss)
-            self._evaluate(call, 0, Part(name))
+            evaluate(self, call, 0, Part(name))
 
     def on_derivative(self, roots: Sequence[Any], given: Sequence[Any]) -> None:
         """The script asks for gradients of `roots`; `given` are the tensors, where these get no graph of their own."""
@@ -283,7 +248,7 @@ class StepObserver(TrainingThread):
         else:
             self.evaluations.refute()
         if self.evaluations.begun:
-            self._modes.clear()
+            self.modes.clear()
             self.shared.evaluated += self.evaluations.close()
             del self.shared.evaluated[:-_MOST_PASSES]
 

@@ -16,7 +16,8 @@ from torch.utils.hooks import RemovableHandle
 
 from gradaudit.record.internals import tracing, transformed
 from gradaudit.record.observe.activations import compiled_already
-from gradaudit.record.observe.tensors import ParameterSet, TensorTable
+from gradaudit.record.observe.parameter_set import ParameterSet
+from gradaudit.record.observe.tensors import TensorTable
 from gradaudit.record.observe.walking import steadily
 from gradaudit.record.observers import Observers
 from gradaudit.schema import ModuleFacts

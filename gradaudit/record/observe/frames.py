@@ -55,3 +55,14 @@ def is_on_stack(identity: int) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def inside_a_step(between: Any) -> bool:
+    """Whether a step is nested in one of its thread: of a subclass calling its parent, or of a wrapped optimizer."""
+    if between.step is None:
+        return False
+    if is_on_stack(between.step.frame):
+        return bool(id(wrapper_frame()) != between.step.frame)
+    # A step that raised never reached its post hook: its frame is gone from the stack.
+    between.step = None
+    return False

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradaudit.record.observe.gathered import Gathered
 from gradaudit.record.observe.optimizers import OptimizerLike
-from gradaudit.record.observe.tensors import ParameterSet
+from gradaudit.record.observe.parameter_set import ParameterSet
 from gradaudit.record.observe.threads import PerThread, leaves
 
 if TYPE_CHECKING:

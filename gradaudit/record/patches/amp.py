@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from gradaudit.record import hooks, session
+from gradaudit.record import hooks, schedule_hooks, session
 from gradaudit.record.patches import Patch, leave_out_of, replace
 
 
@@ -31,7 +31,7 @@ def _scale(original: Callable[..., Any]) -> Callable[..., Any]:
             raise
         if session.current() is not None:
             session.guarded(hooks.on_scale, self)
-            session.guarded(hooks.on_scaling, self)
+            session.guarded(schedule_hooks.on_scaling, self)
         return result
 
     return scale
@@ -40,7 +40,7 @@ def _scale(original: Callable[..., Any]) -> Callable[..., Any]:
 def _step(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def step(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-        session.guarded(hooks.before_scaler_step, self)
+        session.guarded(schedule_hooks.before_scaler_step, self)
         hooked = session.guarded(hooks.hooked_steps)
         try:
             result = original(self, optimizer, *args, **kwargs)
@@ -49,7 +49,7 @@ def _step(original: Callable[..., Any]) -> Callable[..., Any]:
             raise
         if hooked is not None:
             session.guarded(hooks.on_scaler_step, self, optimizer, hooked)
-        session.guarded(hooks.after_scaler_step, self, optimizer)
+        session.guarded(schedule_hooks.after_scaler_step, self, optimizer)
         return result
 
     return step
@@ -58,7 +58,7 @@ def _step(original: Callable[..., Any]) -> Callable[..., Any]:
 def _unscale(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def unscale_(self: Any, optimizer: Any) -> None:
-        session.guarded(hooks.on_unscale, self, optimizer)
+        session.guarded(schedule_hooks.on_unscale, self, optimizer)
         try:
             original(self, optimizer)
         except BaseException as error:
@@ -71,7 +71,7 @@ def _unscale(original: Callable[..., Any]) -> Callable[..., Any]:
 def _update(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def update(self: Any, *args: Any, **kwargs: Any) -> None:
-        session.guarded(hooks.on_update, self)
+        session.guarded(schedule_hooks.on_update, self)
         try:
             original(self, *args, **kwargs)
         except BaseException as error:

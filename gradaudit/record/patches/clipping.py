@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.nn import utils
 
-from gradaudit.record import every_step, hooks, session
+from gradaudit.record import every_step, hooks, schedule_hooks, session
 from gradaudit.record.observe.schedules import SCHEDULES
 from gradaudit.record.patches import Patch, leave_out_of, replace
 
@@ -36,7 +36,7 @@ def _watched(original: Callable[..., Any], kind: int, threshold_name: str) -> Ca
         threshold = args[0] if args else kwargs.get(threshold_name, float("nan"))
         tensors = [seen] if isinstance(seen, torch.Tensor) else seen
         if isinstance(tensors, list | tuple) and session.unlocked_call(SCHEDULES, _scaled):
-            session.guarded(hooks.on_clipping, tensors)
+            session.guarded(schedule_hooks.on_clipping, tensors)
         if kind == BY_VALUE and isinstance(tensors, list | tuple):
             # What it takes away cannot be seen afterwards.
             session.guarded(hooks.before_value_clip, tensors, threshold)

@@ -10,7 +10,8 @@ import torch
 from gradaudit.record import every_step, hooks, session
 from gradaudit.record.compiler import hide_from_compiler
 from gradaudit.record.internals import transformed
-from gradaudit.record.observe.loss.losses import FUNCTIONS, arguments_of
+from gradaudit.record.observe.loss.calls import arguments_of
+from gradaudit.record.observe.loss.losses import FUNCTIONS
 from gradaudit.record.observe.threads import inside_backward
 from gradaudit.record.observers import LOSSES
 from gradaudit.record.patches import Patch, functional, leave_out_of, pass_over, replace, scriptable

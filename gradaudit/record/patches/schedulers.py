@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.optim import lr_scheduler
 
-from gradaudit.record import hooks, session
+from gradaudit.record import schedule_hooks, session
 from gradaudit.record.observe.schedules import SCHEDULES
 from gradaudit.record.patches import Patch, leave_out_of, replace
 
@@ -64,14 +64,14 @@ def _watch(kind: type) -> None:
 def _init(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        session.guarded(hooks.before_scheduler)
+        session.guarded(schedule_hooks.before_scheduler)
         try:
             original(self, *args, **kwargs)
         except BaseException as error:
-            session.guarded(hooks.after_scheduler, None)
+            session.guarded(schedule_hooks.after_scheduler, None)
             leave_out_of(error)
             raise
-        session.guarded(hooks.after_scheduler, self)
+        session.guarded(schedule_hooks.after_scheduler, self)
         session.unlocked_call(SCHEDULES, _watch, type(self))
 
     return __init__
@@ -83,7 +83,8 @@ def _step(original: Callable[..., Any]) -> Callable[..., Any]:
         if torch.compiler.is_compiling():
             return original(self, *args, **kwargs)
         outermost = not _running.inside
-        session.guarded(hooks.on_scheduler_step, self, not outermost, args[0] if args else kwargs.get("metrics"))
+        metrics = args[0] if args else kwargs.get("metrics")
+        session.guarded(schedule_hooks.on_scheduler_step, self, not outermost, metrics)
         _running.inside = True
         try:
             return original(self, *args, **kwargs)

@@ -41,7 +41,6 @@ def _is_plain(recording: Any, between: Any, optimizer: Any, record: StepRecord) 
     shared = recording.gathered
     return (
         between.plain
-        and not recording.steady.broken
         and not shared.due
         and record.tensors is None
         and not record.row.skipped

@@ -4,9 +4,10 @@ import threading
 from typing import Any
 
 from gradaudit.record.observe.frames import frames_of_wrappers
-from gradaudit.record.observe.loss.losses import LossCall
+from gradaudit.record.observe.loss.calls import LossCall
 from gradaudit.record.steady.hot import Made, Steady
 from gradaudit.record.storage.step_record import OpenStep, StepRecord, StepRow
+from gradaudit.record.storage.step_row import open_record
 
 
 def drain(recording: Any) -> bool:
@@ -74,7 +75,7 @@ def _open(recording: Any, steady: Steady) -> None:
     between.hooked += 1
     between.step = OpenStep(id(wrappers[-1]) if wrappers else 0, steady.optimizer)
     between.step.parameter_set = recording.table.unchecked_parameter_set(optimizer)
-    between.step.record = recording.open_record(optimizer, between.step.parameter_set, between=between)
+    between.step.record = open_record(recording, optimizer, between.step.parameter_set, between=between)
     recording.gathered.schedules.before_step(optimizer, recording.table, alone=True)
 
 

@@ -22,7 +22,7 @@ from gradaudit.record import idle
 from gradaudit.record.internals import private
 from gradaudit.record.modes import modes_open
 from gradaudit.record.observe.clips import Clipping
-from gradaudit.record.observe.loss.losses import node_key
+from gradaudit.record.observe.loss.calls import node_key
 from gradaudit.record.observe.loss.repeated import Repeated
 from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observe.param_groups import Settings, settings_of, unchanged
@@ -80,7 +80,6 @@ class Steady:
         self.made: deque[Made] = deque()
         self.left = 0  # steps until something is due
         self.stopped = False  # another thread has come
-        self.broken = False  # a fault: no step is steady any more
 
     def between_steps(self) -> bool:
         """Whether this thread is at the beginning of a step."""

@@ -11,10 +11,10 @@ import torch
 from gradaudit.record.measure.histograms import Sampled
 from gradaudit.record.measure.rows import Snapshot
 from gradaudit.record.measure.samples import Sample
-from gradaudit.record.observe.loss.losses import LossCall
+from gradaudit.record.observe.loss.calls import LossCall
 from gradaudit.record.observe.operations import Operations
 from gradaudit.record.observe.optimizers import OptimizerLike
-from gradaudit.record.observe.tensors import ParameterSet
+from gradaudit.record.observe.parameter_set import ParameterSet
 
 
 @dataclass(eq=False, kw_only=True)

@@ -1,5 +1,9 @@
 """The row of table `steps` as it begins: what the optimizer and the thread say before the update."""
 
+import math
+import time
+from typing import Any
+
 import torch
 
 from gradaudit.record.observe.between import StepObserver
@@ -8,11 +12,43 @@ from gradaudit.record.observe.graph import GRAPH
 from gradaudit.record.observe.model_state import MODEL_STATE
 from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observe.param_groups import Settings, settings_of, unchanged
-from gradaudit.record.observers import AMP_SCALES, GRADIENT_CLIPPING, PARAMETER_GROUPS, Observers
+from gradaudit.record.observe.parameter_set import ParameterSet
+from gradaudit.record.observers import AMP_SCALES, EVALUATION_LOSSES, GRADIENT_CLIPPING, PARAMETER_GROUPS, Observers
 from gradaudit.record.storage.step_record import StepRecord, StepRow
 
 
-def begin(optimizer: OptimizerLike, between: StepObserver, row: StepRow, observers: Observers) -> StepRecord:
+def open_record(
+    recording: Any, optimizer: OptimizerLike, parameter_set: ParameterSet, at: float | None = None,
+    between: StepObserver | None = None,
+) -> StepRecord:  # fmt: skip
+    """The record of a step that is made now, or was `at` another time, with what its thread has shown."""
+    number, between, gathered = parameter_set.optimizer, between or recording.between, recording.gathered
+    step = recording.counts.get(number, 0)
+    recording.find_rank()
+    now = time.perf_counter() if at is None else at
+    row = StepRow(
+        optimizer=number,
+        step=step,
+        global_step=recording.global_step,
+        time=now - recording.began,
+        seconds=now - recording.stepped if recording.global_step else math.nan,
+        training=recording.table.training(parameter_set.identities if len(gathered.training) > 1 else None),
+        recorded=recording.due(number, step),
+    )
+    record = _begin(optimizer, between, row, recording.observers)
+    if between.evaluating:
+        recording.observers.call(EVALUATION_LOSSES, between.finish_evaluation)
+    gathered.after_step, gathered.time = recording.global_step, now - recording.began
+    recording.stepped = now
+    recording.counts[number] = step + 1
+    recording.global_step += 1
+    if at is None:
+        record.samples = recording.sample_next()
+    record.operations = recording.close_look.take() if recording.close_look.wanted else None
+    return record
+
+
+def _begin(optimizer: OptimizerLike, between: StepObserver, row: StepRow, observers: Observers) -> StepRecord:
     """The record of a step; what the optimizer says of it goes into `row`. A fault in a fact costs that fact alone."""
     seen, cleared = between.take(row.optimizer, optimizer, first=row.step == 0)
     row.micro_steps = seen.backwards

@@ -18,7 +18,7 @@ from gradaudit.record.measure.ring import HostCopy, Slot
 from gradaudit.record.measure.sampler import COLUMNS as SAMPLED_COLUMNS
 from gradaudit.record.measure.stats import COLUMNS
 from gradaudit.record.measure.transfer import to_host
-from gradaudit.record.observe.loss.losses import LossCall
+from gradaudit.record.observe.loss.calls import LossCall
 from gradaudit.record.observers import (
     AMP_SCALES,
     EMBEDDING_ROWS,

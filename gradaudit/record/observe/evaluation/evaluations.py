@@ -9,7 +9,7 @@ from typing import Any, Self
 from gradaudit.record.observe.evaluation import parts
 from gradaudit.record.observe.evaluation.parts import Key, Part
 from gradaudit.record.observe.evaluation.splits import current_part, rest
-from gradaudit.record.observe.loss.losses import LossCall, wide
+from gradaudit.record.observe.loss.calls import LossCall, wide
 
 _PAUSE = 5.0  # times the shortest time between two losses of a pass
 

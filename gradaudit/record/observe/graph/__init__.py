@@ -17,8 +17,8 @@ from gradaudit.record.observe.graph.kept import Look, Moment, Term, new_term, so
 from gradaudit.record.observe.graph.outside import Outside
 from gradaudit.record.observe.graph.terms import Summand, Terms, terms_of
 from gradaudit.record.observe.graph.walk import Walk, number_of, walk_from
+from gradaudit.record.observe.loss.calls import LossCall
 from gradaudit.record.observe.loss.hand_written import kind_of
-from gradaudit.record.observe.loss.losses import LossCall
 from gradaudit.record.observe.tensors import TensorTable
 from gradaudit.schema import AttentionFacts, GraphFacts, TensorFacts
 

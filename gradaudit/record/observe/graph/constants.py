@@ -17,7 +17,7 @@ import torch
 from gradaudit.record.measure.host_loss import value_of
 from gradaudit.record.observe.graph.addends import constant_addends
 from gradaudit.record.observe.graph.terms import Sum
-from gradaudit.record.observe.loss.losses import node_key
+from gradaudit.record.observe.loss.calls import node_key
 from gradaudit.record.observe.model_state.looks import Look
 from gradaudit.schema import ConstantFacts, ConstantSourceFacts
 

@@ -28,6 +28,7 @@ _EACH, _GROWTH = 8, 1.1  # first steps that are all looked at; and by how much t
 _NORMS = {"LinalgVectorNorm", "Norm"}
 _DISTANCES = {"EuclideanDist", "Cdist", "Pdist"}
 _PRODUCTS = {"Mm", "Bmm"}
+_TURNS = 3  # backwards without a comparison, after which the next ones are not looked at
 _OTHERS = {"Addmm", "Convolution", "NativeLayerNorm", "NativeBatchNorm", "CudnnBatchNorm", "Embedding", "Linear"}
 
 
@@ -55,6 +56,7 @@ class Embeddings:
     def __init__(self) -> None:
         self._followed: dict[int, _Followed] = {}  # by identity of the weight
         self._wait = 0
+        self._in_vain = 0  # backwards in a row that compare no embeddings
 
     def wants(self, step: int) -> bool:
         """Whether a backward before this step is looked at: in the last tenth of any run, and of few others."""
@@ -63,9 +65,11 @@ class Embeddings:
     def look(self, step: int, roots: Sequence[Any]) -> None:
         """A backward is about to run from `roots`."""
         found = [layer for root in roots if isinstance(root, torch.Tensor) for layer in _compared(root.grad_fn)]
-        # Optimizers that take turns have objectives of their own.
-        if found or step < _EACH:
-            self._wait = step if step < _EACH else max(step + 1, int(_GROWTH * step))
+        # Optimizers that take turns have objectives of their own: a few in a row are looked at.
+        self._in_vain = 0 if found else self._in_vain + 1
+        if step >= _EACH and (found or self._in_vain >= _TURNS):
+            # Where nothing was ever compared, that is asked again when the steps have doubled.
+            self._wait, self._in_vain = max(step + 1, int((_GROWTH if self._followed else 2.0) * step)), 0
         for layer in found:
             self._note(step, layer)
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.fx import GraphModule, Node
 
+from gradaudit.record.observe.loss.calls import arguments_of
 from gradaudit.record.observe.loss.graph_values import (
     DEEP,
     At,
@@ -26,7 +27,7 @@ from gradaudit.record.observe.loss.graph_values import (
 )
 from gradaudit.record.observe.loss.labels import CLASSIFICATION
 from gradaudit.record.observe.loss.last_operation import last_in_graph
-from gradaudit.record.observe.loss.losses import FUNCTIONS, arguments_of, has_value
+from gradaudit.record.observe.loss.losses import FUNCTIONS, has_value
 
 # What torch.nn.functional calls, which newer compilers find instead: its name there, and its arguments in order.
 _OPERATORS = {

@@ -1,7 +1,6 @@
 """What the script's losses are: facts of each loss function, training losses, evaluation passes, label counts."""
 
 import dataclasses
-import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,17 +9,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import torch
 
-from gradaudit.record.internals import private
 from gradaudit.record.measure.host_loss import look
 from gradaudit.record.measure.samples import Sample, of_loss
 from gradaudit.record.measure.transfer import to_host
+from gradaudit.record.observe.loss.calls import LossCall, node_key
 from gradaudit.record.observe.loss.hand_written import FUNCTION, Likelihood
 from gradaudit.record.observe.loss.labels import (
     BINARY,
     CLASSIFICATION,
     LISTED_CLASSES,
     REGRESSION,
-    Ignored,
     Kind,
     count_labels,
     count_on_host,
@@ -42,20 +40,6 @@ _EVALUATION = "evaluation_broadcast"  # the field of a loss without a gradient
 _ACTIVATIONS = 8  # calls that are all asked for the activation before the loss, and of the later ones one in so many
 _LOOKS = 8  # backward passes of unknown losses that are looked at; a script that writes its own begins with it
 _MOST_KINDS = 200  # of functions with their options; a smoothing that changes at every step would be thousands
-
-
-@dataclass(eq=False, slots=True)
-class LossCall:
-    """One call of a loss function; numbers stay on the device, if it is not the CPU."""
-
-    loss: int
-    mean: torch.Tensor | float  # mean loss per valid target
-    valid: torch.Tensor | int
-    ignored: torch.Tensor | int
-    batch_size: int
-    node: Any = None  # what `node_key` says of its result: the node itself would keep the whole graph alive
-    sample: Sample | None = None  # of its input, where one was taken
-    told: Ignored | None = None  # wants to know how many targets were ignored, once that is here
 
 
 @dataclass
@@ -253,50 +237,11 @@ def has_value(tensor: torch.Tensor) -> bool:
     return not tensor.is_meta and not hasattr(tensor, "to_local") and not hasattr(tensor, "fake_mode")
 
 
-def node_key(node: Any) -> Any:
-    """What tells an autograd node from the others of its thread, without holding it."""
-    number = private(node, "_sequence_nr")
-    return None if number is None else (number(), node.name())
-
-
 def _older_name(size_average: bool | None, reduce: bool | None) -> str:
     """The reduction that the two flags of older scripts ask for."""
     if reduce is False:
         return "none"
     return "sum" if size_average is False else "mean"
-
-
-def wide(value: torch.Tensor | float) -> Any:
-    """A tensor as float64; a number as it is."""
-    return value.double() if isinstance(value, torch.Tensor) else value
-
-
-def together(calls: list[LossCall]) -> list[LossCall]:
-    """One call for each loss function, with the mean over all valid targets: for accumulation over very many calls."""
-    merged: dict[int, LossCall] = {}
-    for call in calls:
-        one = merged.get(call.loss)
-        if one is None:
-            merged[call.loss] = call
-            continue
-        valid = one.valid + call.valid
-        weighed = wide(one.mean) * one.valid + wide(call.mean) * call.valid
-        mean = weighed / max(1, valid) if isinstance(valid, int) else weighed / valid.clamp(min=1)
-        batch_size = one.batch_size + call.batch_size
-        merged[call.loss] = LossCall(call.loss, mean, valid, one.ignored + call.ignored, batch_size)
-    return list(merged.values())
-
-
-def arguments_of(function: Callable[..., Any]) -> Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]:
-    """A binder that names the positional arguments of `function`, several times faster than Signature.bind."""
-    parameters = inspect.signature(function).parameters
-    names = list(parameters)
-    defaults = {name: item.default for name, item in parameters.items() if item.default is not item.empty}
-
-    def bind(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        return {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
-
-    return bind
 
 
 def _targets(facts: LossFacts, input: torch.Tensor, target: torch.Tensor) -> tuple[Any, Any]:

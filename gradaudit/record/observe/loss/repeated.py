@@ -15,7 +15,7 @@ from gradaudit.record.internals import tracing
 from gradaudit.record.observe.loss.labels import CLASSIFICATION, Kind
 
 if TYPE_CHECKING:
-    from gradaudit.record.observe.loss.losses import LossCall
+    from gradaudit.record.observe.loss.calls import LossCall
 
 # Calls that are only read between two looks; coprime, so that no period of the training hides from the looks.
 _APART = (23, 29, 31, 37)

@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
+from gradaudit.record.observe.loss.calls import LossCall, node_key, together
 from gradaudit.record.observe.loss.hand_written import likelihood
-from gradaudit.record.observe.loss.losses import LossCall, LossRegistry, has_value, node_key, together
+from gradaudit.record.observe.loss.losses import LossRegistry, has_value
 
 _GATHERED = 1024  # backward roots and losses kept one by one; more are added up
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from gradaudit.record.observe.loss.losses import LossCall
+from gradaudit.record.observe.loss.calls import LossCall
 from gradaudit.record.observe.loss.seen import leading_to
 
 _MOST = 10_000  # losses of one evaluation; of a longer one nothing is told
