@@ -83,7 +83,7 @@ class LossFacts(Facts, frozen=True, kw_only=True):
     weighted: bool = False
     ignore_index: int | None = None
     soft_targets: bool = False
-    label_counts: list[int] = []  # training targets per class; left out above 1,000 classes
+    label_counts: list[int] = []  # targets per class of the training steps looked at; left out above 1,000 classes
     label_entropy: float | None = None  # nats, of the training targets: the best constant predictor's loss
     target_mean: float | None = None  # regression and binary losses
     target_variance: float | None = None
