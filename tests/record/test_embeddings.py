@@ -43,6 +43,11 @@ def regression(model, x):
     return functional.mse_loss(model(x), torch.ones(len(x), 16))
 
 
+def error_length(model, x):
+    """A regression whose error is a distance."""
+    return functional.pairwise_distance(model(x), 0.01 * x[:, :1].expand(-1, 16)).mean()
+
+
 def score(model, x):
     """As a critic: one number for each example."""
     return functional.softplus(model(x).mean(1)).mean()
@@ -53,7 +58,7 @@ def penalised(model, x):
     return classifier(model, x) + 1e-3 * sum(p.norm() for p in model.parameters())
 
 
-@pytest.mark.parametrize("objective", [classifier, regression, score, penalised])
+@pytest.mark.parametrize("objective", [classifier, regression, error_length, score, penalised])
 def test_objectives_that_compare_nothing_are_not_looked_at(tmp_path, objective):
     assert_not_applicable(representation_collapse, steps_of(tmp_path / "run", objective))
 

@@ -29,7 +29,7 @@ class Attention(NamedTuple):
     keys: torch.Tensor
     axis: int
     hides_later: bool  # a mask between positions, which may be causal
-    visible: torch.Tensor | None  # [examples, keys] or more before the last: bool, or what is added to the scores
+    visible: torch.Tensor | None  # [examples, keys] or [examples, queries, keys]: bool, or what is added to the scores
     kept_is: bool = True  # of a bool one: what is visible
 
 
@@ -43,9 +43,8 @@ def fused(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Attention | None:
         return None
     # A mask of the keys alone is one row, or one that is stretched.
     of_keys = mask is not None and (mask.shape[-2] == 1 or mask.stride(-2) == 0)
-    visible = mask[:, 0, -1] if mask is not None and mask.ndim == 4 else None  # the last query sees the earlier keys
     hides = bool(call.get("is_causal")) or (mask is not None and not of_keys)
-    return Attention(query, key, -2, hides, visible)
+    return Attention(query, key, -2, hides, mask[:, 0] if mask is not None and mask.ndim == 4 else None)
 
 
 def weighing(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Attention | None:
@@ -166,6 +165,9 @@ def look(call: Attention, here: Embedded, ids: list[torch.Tensor], known: dict[i
 def _of_mask(call: Attention, ids: torch.Tensor) -> torch.Tensor | None:
     """[8]: rows, those with some keys hidden, those inverted, those with all hidden; id and number of what is left."""
     mask = call.visible
+    if mask is not None and _plain(mask) and mask.ndim == 3:
+        # What some query sees: in packed texts each sees its own alone, and the last may see nothing but padding.
+        mask = mask[:, 0] if mask.shape[1] == 1 or mask.stride(1) == 0 else mask.detach().amax(1)
     if mask is None or not _plain(mask) or mask.ndim != 2 or mask.device != ids.device:
         return None
     ids = ids if mask.shape == ids.shape else ids.t()

@@ -28,6 +28,7 @@ _EACH, _GROWTH = 8, 1.1  # first steps that are all looked at; and by how much t
 _NORMS = {"LinalgVectorNorm", "Norm"}
 _DISTANCES = {"EuclideanDist", "Cdist", "Pdist"}
 _PRODUCTS = {"Mm", "Bmm"}
+_DIFFERENCES = {"Sub", "Rsub"}
 _OTHERS = {"Addmm", "Convolution", "NativeLayerNorm", "NativeBatchNorm", "CudnnBatchNorm", "Embedding", "Linear"}
 
 
@@ -104,6 +105,8 @@ def _compared(root: Any) -> list[_Layer]:
         node = queue.pop(0)
         kind = kind_of(node.name())
         above = kinds.get(node, set()) | ({kind} if kind in _NORMS | _DISTANCES | _PRODUCTS else set())
+        if kind in _DIFFERENCES and sum(parent is not None for parent, _ in node.next_functions) < 2:
+            above = above - _NORMS  # the length of an error against data: a regression
         for parent, output in parents_of(node):
             kinds.setdefault(parent, set()).update(above)
             if kind in _NORMS:
