@@ -19,6 +19,7 @@ _HIDDEN = -1000.0  # what is added to a score that is hidden: -10,000 at least; 
 # What gives each position from the same position of what it is given.
 _POSITIONWISE = {"Addmm", "Mm", "Linear", "NativeLayerNorm", "Transpose", "Permute", "T", "Squeeze", "Unsqueeze",
                  "Slice", *SAME, *ELEMENTWISE}  # fmt: skip
+_REORDERED = {"Flip", "Index", "IndexSelect", "Gather"}
 _COUNTS, _LEAST, _MOST = slice(0, 4), slice(4, 6), slice(6, 8)  # of the numbers of a mask
 
 
@@ -106,12 +107,12 @@ class Embedded:
         return None
 
     def unpacked(self, node: Any, ids: list[torch.Tensor]) -> int | None:
-        """The nearest ids that a recurrent layer was run over, where they were not packed by their lengths."""
+        """The nearest ids that a recurrent layer was run over, where they were not packed, turned round or gathered."""
         queue, seen = deque([node]), {node}
         while queue and len(seen) < _BEHIND:
             node = queue.popleft()
             number = self._number(node)
-            if number is not None or "PackPaddedSequence" in node.name():
+            if number is not None or "PackPaddedSequence" in node.name() or kind_of(node.name()) in _REORDERED:
                 return number
             new = [parent for parent, _ in parents_of(node) if parent not in seen]
             # The steps of a layer below are as many as there are positions: the last stands for them.
