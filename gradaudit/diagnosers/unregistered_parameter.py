@@ -195,7 +195,7 @@ def _severity(found: Unregistered, limits: Limits) -> Severity:
 @unregistered_parameter.tell
 def _beside(found: Outside, run: Run, limits: Limits) -> Finding:
     every = len(found.names) + found.owned
-    first = found.names[0]
+    first, more = found.names[0], len(found.names) - 1
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.CERTAIN,
@@ -210,7 +210,8 @@ def _beside(found: Outside, run: Run, limits: Limits) -> Finding:
         evidence=[loss_chart(run.trainings[0], "The training loss: what is in no optimizer never changes.", [])],
         actions=[
             Action(
-                text=f"Register the layers of {first}, and of {count(len(found.names) - 1)} tensors more, in the model",
+                text=f"Register the {'layers' if more else 'layer'} of {first}"
+                + (f", and of {plural(more, 'tensor')} more," if more else "") + " in the model",
                 code="self.layers = torch.nn.ModuleList(layers)  # not a Python list",
             ),
             Action(text="Or add them to the optimizer", code='optimizer.add_param_group({"params": new.parameters()})'),
