@@ -9,7 +9,8 @@ they the next id. At least `targets` valid targets must have been compared.
 
 And floating targets of one number, against each position of the input in the batches of a DataLoader. Where one
 position equals the target in all of `targets` examples, it is critical if these are windows of one series, which hold
-the same values at other positions: what is forecast is known. Else it is a note: a column of a table may be the target.
+the same values at other positions, and it is the last of them: what is forecast is known. Else it is a note: a column
+of a table may be the target, and an earlier value of a window is repeated in tests of memory.
 
 ## Why it matters
 
@@ -23,10 +24,10 @@ out takes `logits[:, :-1]` and `ids[:, 1:]`.
 
 ## When it is wrong
 
-Where the token after the next is what shall be predicted, or a value of a window is to be repeated. Models that see the
-whole sequence, such as autoencoders and masked language models, are not judged by targets that are their inputs. A
-causal model is known by scaled_dot_product_attention with `is_causal`, a triangular mask among its buffers, or its one
-recurrent module.
+Where the token after the next is what shall be predicted, or the last value of a window is to be repeated. Models that
+see the whole sequence, such as autoencoders and masked language models, are not judged by targets that are their
+inputs. A causal model is known by scaled_dot_product_attention with `is_causal`, a triangular mask among its buffers,
+or its one recurrent module.
 """
 
 from collections.abc import Iterator
@@ -213,15 +214,24 @@ def _echo(found: Echo, limits: Limits) -> Finding:
     facts = found.facts
     where = f"{_place(facts)} of the input"
     of_windows = facts.windows > 0
-    why = (
-        "The examples are windows of one series, and the value to be forecast is in its window: the model copies it, "
-        "and its error says nothing of a forecast."
-        if of_windows
-        else "If that position is a column of a table, the answer is among the features, and the model needs no other. "
-        "If repeating it is the task, nothing is wrong."
-    )
+    is_last = of_windows and _is_last(facts)
+    if is_last:
+        why = (
+            "The examples are windows of one series, and the value to be forecast is in its window: the model copies "
+            "it, and its error says nothing of a forecast."
+        )
+    elif of_windows:
+        why = (
+            "The examples are windows of one series, and the target is inside its window. If a forecast is wanted, the "
+            "answer is known; if an earlier value is to be repeated, as in tests of memory, nothing is wrong."
+        )
+    else:
+        why = (
+            "If that position is a column of a table, the answer is among the features, and the model needs no other. "
+            "If repeating it is the task, nothing is wrong."
+        )
     return Finding(
-        severity=Severity.CRITICAL if of_windows else Severity.NOTE,
+        severity=Severity.CRITICAL if is_last else Severity.NOTE,
         confidence=Confidence.CERTAIN,
         title="Target in its window" if of_windows else "Target among the inputs",
         headline=f"In all {count(facts.examples)} examples looked at the target equals {where}",
@@ -237,6 +247,11 @@ def _echo(found: Echo, limits: Limits) -> Finding:
         ],
         measures=_measures(1.0, facts.examples, "targets equal to one position of the input", limits),
     )
+
+
+def _is_last(facts: EchoFacts) -> bool:
+    """Whether it is the end of the window: one index too low. A value before that may be the task."""
+    return any(one == size - 1 > 0 for one, size in zip(facts.position, facts.sizes, strict=True))
 
 
 def _place(facts: EchoFacts) -> str:

@@ -22,9 +22,10 @@ learning rate, warm it up, or begin with semi-hard ones. Keep the normalisation 
 
 ## When it is wrong
 
-Batches of examples that are alike, sorted by class for one, have embeddings that are alike. Only embeddings that a
-linear layer gives, at least eight wide and eight in a batch, are seen: not those of a compiled model, nor of a
-convolution. A collapse to fewer dimensions than there are is not looked for.
+Batches of examples that are alike, sorted by class for one, have embeddings that are alike. So have those that a cosine
+holds against targets that are alike themselves. The length of an error against data compares no embeddings. Only
+embeddings that a linear layer gives, at least eight wide and eight in a batch, are seen: not those of a compiled model,
+nor of a convolution. A collapse to fewer dimensions than there are is not looked for.
 """
 
 from collections.abc import Iterator

@@ -4,7 +4,8 @@
 
 Modules or parameters that a module keeps in a plain list, tuple or dict: `model.parameters()` does not find them. It is
 a warning where they have a gradient, are in no optimizer, are not registered elsewhere, and nothing writes to them, and
-critical where they are `most` of the elements. The optimizers have to make `least` steps.
+critical where they are `most` of the elements. The optimizers have to make `least` steps. It is a note where less than
+half of their elements are as torch.nn draws them: what was loaded may be kept out of parameters() on purpose.
 
 In the graph behind the objective, at the first steps and at steps that double: parameters beside those that are
 stepped, of no module that an optimizer holds something of. It is a warning where no optimizer takes them up to the end,
@@ -37,7 +38,7 @@ from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.wording import count, names, percent, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, Severity, Skipped, Span
 from gradaudit.reading.run import Run
-from gradaudit.schema import UnregisteredFacts
+from gradaudit.schema import OutsideFacts, UnregisteredFacts
 from gradaudit.signals.layers.untrained import is_drawn
 
 _HALF = 0.5  # of the elements: what was loaded has next to none that are as drawn, what is new has nearly all
@@ -58,6 +59,7 @@ class Unregistered(Judged, frozen=True):
     share: float  # of the elements that are trained or should be
     owned: int  # parameter tensors in an optimizer
     steps: int
+    loaded: bool  # they do not start as they are drawn: a perceptual loss may be hidden so on purpose
     span: Span
 
 
@@ -107,18 +109,31 @@ def _in_lists(run: Run, last: int, limits: Limits) -> list[Unregistered]:
     owned = [tensor for tensor in run.meta.tensors if tensor.optimizer >= 0]
     of_all = sum(tensor.elements for tensor in owned) + sum(one.elements for one in run.meta.schedules.unregistered)
     return [
-        Unregistered(one, one.elements / max(1, of_all), len(owned), steps, Span(first=0, last=last))
+        Unregistered(
+            one, one.elements / max(1, of_all), len(owned), steps, _is_loaded(run, one), Span(first=0, last=last)
+        )
         for one in run.meta.schedules.unregistered
     ]
+
+
+def _is_loaded(run: Run, one: UnregisteredFacts) -> bool:
+    """Whether the graph reaches all of these layers, and hardly any is as it is drawn; parameters are drawn anyhow."""
+    outside = run.meta.graph.outside
+    reached = sum(math.prod(each.sizes) for each in outside)
+    return bool(one.modules) and reached >= one.elements and not _are_drawn(outside)
+
+
+def _are_drawn(outside: list[OutsideFacts]) -> bool:
+    matrices = [one for one in outside if len(one.sizes) > 1 and one.norm is not None and one.largest is not None]
+    new = [one for one in matrices if is_drawn(one.sampled, one.norm or 0.0, one.largest or 0.0)]
+    return sum(math.prod(one.sizes) for one in new) > _HALF * sum(math.prod(one.sizes) for one in matrices)
 
 
 def _outside(run: Run, last: int, limits: Limits) -> Outside | None:
     graph = run.meta.graph
     still = [one for one in graph.outside if not one.moved and one.last - one.first + 1 >= limits.least]
     # What was loaded may be meant to stay: a perceptual loss, a reward model.
-    matrices = [one for one in still if len(one.sizes) > 1 and one.norm is not None and one.largest is not None]
-    new = [one for one in matrices if is_drawn(one.sampled, one.norm or 0.0, one.largest or 0.0)]
-    if not sum(math.prod(one.sizes) for one in new) > _HALF * sum(math.prod(one.sizes) for one in matrices):
+    if not _are_drawn(still):
         return None
     reached = {number for term in graph.terms if term.used for number in term.tensors}
     return Outside(
@@ -141,20 +156,24 @@ def _in_a_list(found: Unregistered, run: Run, limits: Limits) -> Finding:
     right = right if facts.container != "dict" else right.replace("List", "Dict")
     attribute = facts.name.rpartition(".")[2]
     return Finding(
-        severity=Severity.CRITICAL if found.share > limits.most else Severity.WARNING,
+        severity=_severity(found, limits),
         confidence=Confidence.CERTAIN,
         title=f"{what.capitalize()} in a plain {facts.container}",
         headline=f"{facts.holder}.{attribute} is a plain {facts.container}: no optimizer holds its "
         f"{plural(facts.tensors, 'parameter')}",
         explanation=f"model.parameters() does not find what {facts.name} keeps: "
         f"{percent(found.share)} of the elements get a gradient and are never changed. They are missing from "
-        "state_dict(), and stay behind at model.to(device), too.",
+        "state_dict(), and stay behind at model.to(device), too."
+        + (" They do not start as torch.nn draws them: if they were loaded and shall stay, freeze them." if found.loaded
+           else ""),
         span=found.span,
         evidence=[
             loss_chart(run.trainings[0], "The training loss: what is in no optimizer never changes.", [])
         ],
         actions=[
             Action(text=f"Make self.{attribute} of {facts.holder} an {right}", code=f"self.{attribute} = {right}(...)"),
+            *([Action(text="If they shall stay as they are, freeze them", code="layer.requires_grad_(False)")]
+              if found.loaded else []),
         ],
         measures=[
             Measure(quantity="parameters with a gradient in no optimizer", value=facts.tensors, comparison=">=",
@@ -167,10 +186,16 @@ def _in_a_list(found: Unregistered, run: Run, limits: Limits) -> Finding:
     )  # fmt: skip
 
 
+def _severity(found: Unregistered, limits: Limits) -> Severity:
+    if found.loaded:
+        return Severity.NOTE
+    return Severity.CRITICAL if found.share > limits.most else Severity.WARNING
+
+
 @unregistered_parameter.tell
 def _beside(found: Outside, run: Run, limits: Limits) -> Finding:
     every = len(found.names) + found.owned
-    first = found.names[0]
+    first, more = found.names[0], len(found.names) - 1
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.CERTAIN,
@@ -185,7 +210,8 @@ def _beside(found: Outside, run: Run, limits: Limits) -> Finding:
         evidence=[loss_chart(run.trainings[0], "The training loss: what is in no optimizer never changes.", [])],
         actions=[
             Action(
-                text=f"Register the layers of {first}, and of {count(len(found.names) - 1)} tensors more, in the model",
+                text=f"Register the {'layers' if more else 'layer'} of {first}"
+                + (f", and of {plural(more, 'tensor')} more," if more else "") + " in the model",
                 code="self.layers = torch.nn.ModuleList(layers)  # not a Python list",
             ),
             Action(text="Or add them to the optimizer", code='optimizer.add_param_group({"params": new.parameters()})'),

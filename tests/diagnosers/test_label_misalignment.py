@@ -56,6 +56,12 @@ def test_a_column_that_is_the_target_is_a_note(tmp_path):
     assert "position 1 of 12, 3 of 3" in finding.headline
 
 
+def test_an_earlier_value_of_a_window_is_a_note(tmp_path):
+    """As in tests of memory over one long series: the input of five steps ago."""
+    run = echoing(tmp_path / "a", sizes=[10, 1], position=[4, 0])
+    assert "tests of memory" in assert_finds(label_misalignment, run, Severity.NOTE).explanation
+
+
 def test_few_examples_and_no_equal_position_say_nothing(tmp_path):
     assert_not_applicable(label_misalignment, echoing(tmp_path / "a", examples=99))
     assert_not_applicable(label_misalignment, echoing(tmp_path / "b", examples=0, batches=0, position=[], sizes=[]))

@@ -1,6 +1,8 @@
+import msgspec
+
 from gradaudit.diagnosers.unregistered_parameter import Outside, Registered, Unregistered, unregistered_parameter
 from gradaudit.findings import Severity
-from gradaudit.schema import OutsideFacts, ReplacedFacts, ScheduleFacts
+from gradaudit.schema import OutsideFacts, ReplacedFacts, ScheduleFacts, UnregisteredFacts
 from tests.build import build_run
 from tests.diagnosers.graphs import graph_of
 from tests.diagnosers.runs import falling
@@ -34,6 +36,18 @@ def test_what_is_not_as_drawn_or_moves_is_quiet(tmp_path):
     assert_clean(unregistered_parameter, beside(tmp_path / "a", moved=True))
     assert_clean(unregistered_parameter, beside(tmp_path / "b", largest=1.0))
     assert_clean(unregistered_parameter, beside(tmp_path / "c", last=3))
+
+
+def test_loaded_layers_in_a_plain_list_are_a_note(tmp_path):
+    """A perceptual loss that is kept out of parameters() on purpose."""
+    listed = UnregisteredFacts(name="perceptual", holder="AE", modules=1, tensors=2, elements=512, looks=3)
+    schedules = ScheduleFacts(recorded=True, unregistered=[listed])
+    finding = assert_finds(unregistered_parameter, beside(tmp_path / "a", schedules, largest=1.0), Severity.NOTE)
+    assert finding.actions[-1].code == "layer.requires_grad_(False)"
+    # As they are drawn they are new; of parameters nobody knows how they are drawn.
+    assert judged(unregistered_parameter, beside(tmp_path / "b", schedules), Unregistered).loaded is False
+    alone = ScheduleFacts(recorded=True, unregistered=[msgspec.structs.replace(listed, modules=0)])
+    assert judged(unregistered_parameter, beside(tmp_path / "c", alone, largest=1.0), Unregistered).loaded is False
 
 
 def test_old_and_short_runs(tmp_path):

@@ -144,6 +144,23 @@ def test_an_inverted_one_leaves_the_padding(tmp_path, attend):
     assert 0 < found.fewest < found.most < LENGTH
 
 
+def apart(ids):
+    """The mask of packed texts: words see words before them, and padding sees padding."""
+    of_one = (ids == 0)[:, None, :, None] == (ids == 0)[:, None, None, :]
+    return of_one & torch.ones(LENGTH, LENGTH, dtype=torch.bool).tril()
+
+
+def causal_and_inverted(ids):
+    return (ids == 0)[:, None, None, :] & torch.ones(LENGTH, LENGTH, dtype=torch.bool).tril()
+
+
+def test_padding_that_sees_itself_is_not_inverted(tmp_path):
+    (found,) = attended(tmp_path / "a", fused(apart), classify=True)
+    assert (found.rows, found.partly, found.inverted) == (32, 0, 0)
+    (found,) = attended(tmp_path / "b", fused(causal_and_inverted), classify=True)
+    assert (found.rows, found.partly, found.inverted) == (32, 32, 32)
+
+
 def test_a_mask_that_leaves_one_token_anywhere_is_not_inverted(tmp_path):
     marks = fused(lambda ids: (torch.arange(LENGTH) == 3).expand(8, 1, 1, -1))
     (found,) = attended(tmp_path, marks, classify=True)

@@ -43,6 +43,17 @@ def regression(model, x):
     return functional.mse_loss(model(x), torch.ones(len(x), 16))
 
 
+def error_length(model, x):
+    """A regression whose error is a distance."""
+    return functional.pairwise_distance(model(x), 0.01 * x[:, :1].expand(-1, 16)).mean()
+
+
+def pooled(model, x):
+    """The last operation is attention: what it weighs is compared with nothing."""
+    weights = functional.softmax(model(x) @ torch.ones(16, 1), 0)
+    return functional.mse_loss(weights.T.expand(32, -1) @ model(x), torch.ones(len(x), 16))
+
+
 def score(model, x):
     """As a critic: one number for each example."""
     return functional.softplus(model(x).mean(1)).mean()
@@ -53,7 +64,7 @@ def penalised(model, x):
     return classifier(model, x) + 1e-3 * sum(p.norm() for p in model.parameters())
 
 
-@pytest.mark.parametrize("objective", [classifier, regression, score, penalised])
+@pytest.mark.parametrize("objective", [classifier, regression, error_length, pooled, score, penalised])
 def test_objectives_that_compare_nothing_are_not_looked_at(tmp_path, objective):
     assert_not_applicable(representation_collapse, steps_of(tmp_path / "run", objective))
 

@@ -62,6 +62,8 @@ OTHERS = {
     "largest": (lambda layer, x, _: layer(x)[0].amax(1), {}),
     "both directions": (lambda layer, x, _: torch.cat([*layer(x)[1]], 1), {"both": True}),
     "both directions, output": (lambda layer, x, _: layer(x)[0][:, -1], {"both": True}),
+    "turned round": (lambda layer, x, _: layer(x.flip(1))[0][:, -1], {}),
+    "turned round by its places": (lambda layer, x, _: layer(x[:, torch.arange(LENGTH).flip(0)])[0][:, -1], {}),
     "no layer": (lambda layer, x, _: x[:, -1], {}),
 }
 

@@ -19,6 +19,7 @@ _HIDDEN = -1000.0  # what is added to a score that is hidden: -10,000 at least; 
 # What gives each position from the same position of what it is given.
 _POSITIONWISE = {"Addmm", "Mm", "Linear", "NativeLayerNorm", "Transpose", "Permute", "T", "Squeeze", "Unsqueeze",
                  "Slice", *SAME, *ELEMENTWISE}  # fmt: skip
+_REORDERED = {"Flip", "Index", "IndexSelect", "Gather"}
 _COUNTS, _LEAST, _MOST = slice(0, 4), slice(4, 6), slice(6, 8)  # of the numbers of a mask
 
 
@@ -29,7 +30,7 @@ class Attention(NamedTuple):
     keys: torch.Tensor
     axis: int
     hides_later: bool  # a mask between positions, which may be causal
-    visible: torch.Tensor | None  # [examples, keys] or more before the last: bool, or what is added to the scores
+    visible: torch.Tensor | None  # [examples, keys] or [examples, queries, keys]: bool, or what is added to the scores
     kept_is: bool = True  # of a bool one: what is visible
 
 
@@ -43,9 +44,8 @@ def fused(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Attention | None:
         return None
     # A mask of the keys alone is one row, or one that is stretched.
     of_keys = mask is not None and (mask.shape[-2] == 1 or mask.stride(-2) == 0)
-    visible = mask[:, 0, -1] if mask is not None and mask.ndim == 4 else None  # the last query sees the earlier keys
     hides = bool(call.get("is_causal")) or (mask is not None and not of_keys)
-    return Attention(query, key, -2, hides, visible)
+    return Attention(query, key, -2, hides, mask[:, 0] if mask is not None and mask.ndim == 4 else None)
 
 
 def weighing(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Attention | None:
@@ -107,12 +107,12 @@ class Embedded:
         return None
 
     def unpacked(self, node: Any, ids: list[torch.Tensor]) -> int | None:
-        """The nearest ids that a recurrent layer was run over, where they were not packed by their lengths."""
+        """The nearest ids that a recurrent layer was run over, where they were not packed, turned round or gathered."""
         queue, seen = deque([node]), {node}
         while queue and len(seen) < _BEHIND:
             node = queue.popleft()
             number = self._number(node)
-            if number is not None or "PackPaddedSequence" in node.name():
+            if number is not None or "PackPaddedSequence" in node.name() or kind_of(node.name()) in _REORDERED:
                 return number
             new = [parent for parent, _ in parents_of(node) if parent not in seen]
             # The steps of a layer below are as many as there are positions: the last stands for them.
@@ -166,6 +166,9 @@ def look(call: Attention, here: Embedded, ids: list[torch.Tensor], known: dict[i
 def _of_mask(call: Attention, ids: torch.Tensor) -> torch.Tensor | None:
     """[8]: rows, those with some keys hidden, those inverted, those with all hidden; id and number of what is left."""
     mask = call.visible
+    if mask is not None and _plain(mask) and mask.ndim == 3:
+        # What some query sees: in packed texts each sees its own alone, and the last may see nothing but padding.
+        mask = mask[:, 0] if mask.shape[1] == 1 or mask.stride(1) == 0 else mask.detach().amax(1)
     if mask is None or not _plain(mask) or mask.ndim != 2 or mask.device != ids.device:
         return None
     ids = ids if mask.shape == ids.shape else ids.t()

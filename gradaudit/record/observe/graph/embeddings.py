@@ -25,10 +25,12 @@ _MOST = 8  # layers whose outputs are followed
 _FEWEST = 8  # rows, and columns: of fewer the spread says little, and one column is a score
 _ROWS, _COLUMNS = 64, 256  # of one look
 _EACH, _GROWTH = 8, 1.1  # first steps that are all looked at; and by how much the steps grow then
+_BEFORE = 4  # operations between the softmax of attention and its product: views, dropout
 _NORMS = {"LinalgVectorNorm", "Norm"}
 _DISTANCES = {"EuclideanDist", "Cdist", "Pdist"}
 _PRODUCTS = {"Mm", "Bmm"}
 _TURNS = 3  # backwards without a comparison, after which the next ones are not looked at
+_DIFFERENCES = {"Sub", "Rsub"}
 _OTHERS = {"Addmm", "Convolution", "NativeLayerNorm", "NativeBatchNorm", "CudnnBatchNorm", "Embedding", "Linear"}
 
 
@@ -107,12 +109,16 @@ def _compared(root: Any) -> list[_Layer]:
     while queue and len(seen) <= _MOST_NODES:
         node = queue.pop(0)
         kind = kind_of(node.name())
-        above = kinds.get(node, set()) | ({kind} if kind in _NORMS | _DISTANCES | _PRODUCTS else set())
+        weights = [parent for parent, _ in parents_of(node) if kind in _PRODUCTS and _is_softmax(parent)]
+        compares = kind in _NORMS | _DISTANCES | _PRODUCTS and not weights
+        above = kinds.get(node, set()) | ({kind} if compares else set())
+        if kind in _DIFFERENCES and sum(parent is not None for parent, _ in node.next_functions) < 2:
+            above = above - _NORMS  # the length of an error against data: a regression
         for parent, output in parents_of(node):
             kinds.setdefault(parent, set()).update(above)
             if kind in _NORMS:
                 normed.add(parent)
-            if parent in seen:
+            if parent in seen or parent in weights:
                 continue
             layer = _layer(parent, output)
             if layer is not None:
@@ -125,6 +131,16 @@ def _compared(root: Any) -> list[_Layer]:
         for node, layer in layers.items()
         if kinds[node] & (_NORMS | _DISTANCES | _PRODUCTS)
     ]
+
+
+def _is_softmax(node: Any) -> bool:
+    """Whether a factor of a product is the weights of attention: what they weigh is not compared."""
+    for _ in range(_BEFORE):
+        parents = parents_of(node)
+        if kind_of(node.name()) == "Softmax" or len(parents) != 1:
+            break
+        node = parents[0][0]
+    return kind_of(node.name()) == "Softmax"
 
 
 def _word(kinds: set[str], normed: bool) -> str:
