@@ -277,7 +277,8 @@ def merged(content: bytes) -> bytes | None:
         columns = columns_of(content)
         if columns is None:
             return None
-        pieces, waiting, rows = [content[: columns.begin]], [], 0
+        pieces, rows = [content[: columns.begin]], 0
+        waiting: list[dict[str, Any]] = []
         for frame in frames_of(content, columns):
             if frame.rows >= FRAME_ROWS // 8 and not waiting:
                 pieces.append(content[frame.begin - _FRAME.size : frame.end])

@@ -12,7 +12,6 @@ from gradaudit.guard import Refused
 from gradaudit.reading.limits import LENGTHS, MOST_FACTS, MOST_WEIGHT, NUMBERS, weight_of_facts
 from gradaudit.reading.run import load
 from gradaudit.reading.run_file import RunError
-from gradaudit.schema import TABLES, arrow_schema
 from tests.build import build_run, linear_stack, write_table
 from tests.reading.test_untrusted import analyzed, zeros
 

@@ -1,4 +1,4 @@
-"""Parquet files at the end: by the command, after the training has ended in whatever way, else by the training itself."""
+"""Parquet files at the end: by the command, however the training has ended, else by the training itself."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def test_the_command_makes_parquet_files_and_the_training_does_not_load_pyarrow(
     assert steps_of(tmp_path / "run") == 40
     for file in (tmp_path / "run" / "rank00000").iterdir():
         schema = pyarrow.parquet.read_schema(file)
-        assert schema.equals(arrow_schema(TABLES[file.name.partition("-")[0]]), check_metadata=True)
+        assert schema.equals(arrow_schema(TABLES[file.name.partition("-")[0]]), check_metadata=False)
 
 
 def running(folder):
