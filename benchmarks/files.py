@@ -11,27 +11,13 @@ import click
 import numpy
 import torch
 
-from benchmarks import columns
+from benchmarks import columns, memory
 from benchmarks.overhead import step
 from benchmarks.trainings import perceptron
+from gradaudit.record.storage import closing
 from gradaudit.record.storage.writer import _Segment
 from gradaudit.schema import TENSORS
 
-_MEMORY = """
-import sys, tempfile, torch
-from pathlib import Path
-from benchmarks import columns, memory
-from benchmarks.overhead import sample
-from benchmarks.trainings import transformer
-torch.set_num_threads(1)
-torch.manual_seed(0)
-training = transformer(1, 0, 0)
-with tempfile.TemporaryDirectory() as folder:
-    make = {"bare": columns.bare, "recorded": lambda *a: columns.recorded(*a, every=1)}[sys.argv[1]]
-    with make(training, Path(folder)) as column:
-        sample(training, column, 40)
-        print(memory.peak())
-"""
 _START = "import time; began = time.thread_time(); import torch; print(time.thread_time() - began)"
 
 
@@ -53,7 +39,7 @@ def weight() -> str:
 
 
 def writing() -> str:
-    """Rows of table `tensors` that the writer puts into its stream and rewrites as Parquet, for a second of CPU."""
+    """Rows of table `tensors` that the writer appends, and that become Parquet at the end, for a second of CPU."""
     tensors, steps = 150, 3200
     generator = numpy.random.default_rng(0)
     # Logarithms of norms wander slowly from step to step.
@@ -71,8 +57,14 @@ def writing() -> str:
             table["gradient_nan"] = table["gradient_inf"] = numpy.zeros(len(part))
             segment.append(table)
         segment.close()
-        spent = time.process_time() - spent
-    return f"{steps * tensors / spent / 1e6:.1f} million rows of {len(TENSORS.columns)} columns a second of CPU time"
+        appended = time.process_time() - spent
+        closing.to_parquet(Path(folder), lambda: True)
+        closed = time.process_time() - spent - appended
+    rows = steps * tensors / 1e6
+    return (
+        f"{rows / appended:.1f} million rows of {len(TENSORS.columns)} columns a second of CPU time; "
+        f"{rows / closed:.1f} million become Parquet at the end"
+    )
 
 
 def start_up() -> str:
@@ -94,16 +86,6 @@ def start_up() -> str:
     )
 
 
-def memory() -> str:
-    """Peak resident memory of 40 steps of the 10.9 M GPT in a process of its own, recorded and not."""
-    peaks = {}
-    for kind in ("bare", "recorded"):
-        command = [sys.executable, "-c", _MEMORY, kind]
-        runs = [subprocess.run(command, capture_output=True, check=True, text=True).stdout for _ in range(2)]
-        peaks[kind] = min(float(text) for text in runs)
-    return f"{peaks['bare']:.0f} MiB bare, {peaks['recorded'] - peaks['bare']:+.1f} MiB recorded at every step"
-
-
 def help_shown() -> str:
     """Wall time of ``gradaudit --help``, from the start of Python on."""
     times = []
@@ -122,9 +104,10 @@ def main() -> None:
         ("Writer", writing),
         ("Start-up", start_up),
         ("Help", help_shown),
-        ("Memory, 10.9 M GPT", memory),
     ):
         click.echo(f"- {name}: {measure()}.")
+    click.echo("- Memory, 10.9 M GPT:")
+    memory.main()
 
 
 if __name__ == "__main__":

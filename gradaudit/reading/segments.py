@@ -1,4 +1,4 @@
-"""The parts of a table: closed Parquet segments and the open Arrow stream, of which any may be torn or foreign."""
+"""The parts of a table: Parquet segments and plain ones, of which any may be torn or foreign."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,12 +11,14 @@ from gradaudit.hidden_characters import escaped
 from gradaudit.reading.closed_segment import checked_segment
 from gradaudit.reading.columns import LONGEST_NAME, as_schema
 from gradaudit.reading.limits import MOST_NAMES, MOST_SEGMENTS, Budget
-from gradaudit.reading.open_segment import checked_stream
+from gradaudit.reading.open_segment import checked_rows
 from gradaudit.schema import TABLES, Meta, Table, arrow_schema
 
 if TYPE_CHECKING:
     import numpy
     import pyarrow
+
+_CLOSED, _OPEN = ".parquet", ".rows"
 
 
 class LazyPart(Protocol):
@@ -54,7 +56,7 @@ def folder_of(meta: Meta) -> str:
 
 
 def parts(path: Path, name: str, meta: Meta, problems: list[Problem], budget: Budget) -> Iterator[Part]:
-    """The readable parts of one table of the process that `meta` describes: closed segments, then the open one.
+    """The readable parts of one table of the process that `meta` describes, in the order of their segments.
 
     What they weigh is taken off `budget`; `problems` gains what was left out.
     """
@@ -66,34 +68,36 @@ def parts(path: Path, name: str, meta: Meta, problems: list[Problem], budget: Bu
         entries = guard.names(path, folder, most=MOST_NAMES)
     except (Refused, OSError):
         return  # said where the ranks are put together
-    live = f"{name}.live.arrows"
-    # Read first: a segment that is closed meanwhile is then seen twice, and not at all in the other order.
-    opened = None
-    if live in entries:
-        try:
-            opened = checked_stream(path, (folder, live), table, budget)
-        except FileNotFoundError:
-            entries = guard.names(path, folder, most=MOST_NAMES)  # it was closed meanwhile
-        except faults as error:
-            problems.append(Problem(f"{folder}/{live} {_why(error)}", name))
-    closed = set()
-    found = [entry for entry in entries if entry.startswith(f"{name}-") and entry.endswith(".parquet")]
+    found = [entry for entry in entries if entry.startswith(f"{name}-") and entry.endswith((_CLOSED, _OPEN))]
     if len(found) > MOST_SEGMENTS:
         most = f"all above {MOST_SEGMENTS:,} were left out"
         problems.append(Problem(f"{folder} has {len(found):,} segments of {name}; {most}", name))
-    for file in found[:MOST_SEGMENTS]:
-        shown = f"{folder}/{clean_text(file)}"
+    closed = set()
+    for file in found[:MOST_SEGMENTS]:  # of one segment the Parquet file comes first
+        stem = file.removesuffix(_CLOSED).removesuffix(_OPEN)
+        if stem in closed:
+            continue
         try:
-            part = checked_segment(path, (folder, file), table, budget)
+            part, fault = _checked(path, folder, file, table, budget)
         except faults as error:
-            problems.append(Problem(f"{shown} {_why(error)}", name))
-        else:
-            closed.add(file)
+            problems.append(Problem(f"{folder}/{clean_text(file)} {_why(error)}", name))
+            continue
+        if file.endswith(_CLOSED):
+            closed.add(stem)
+        if fault:
+            problems.append(Problem(f"{folder}/{clean_text(file)} {fault}", name))
+        if part is not None:
             yield part
-    if opened is not None and f"{name}-{opened[0]}.parquet" not in closed:
-        if opened[2]:
-            problems.append(Problem(f"{folder}/{live} {opened[2]}", name))
-        yield opened[1]
+
+
+def _checked(path: Path, folder: str, file: str, table: Table, budget: Budget) -> "tuple[Part | None, str]":
+    """One segment, or None where nothing is in it yet, and why the rest of it was left out."""
+    if file.endswith(_CLOSED):
+        return checked_segment(path, (folder, file), table, budget), ""
+    try:
+        return checked_rows(path, (folder, file), table, budget)
+    except FileNotFoundError:  # it was made a Parquet file meanwhile
+        return checked_segment(path, (folder, file.removesuffix(_OPEN) + _CLOSED), table, budget), ""
 
 
 def _why(error: BaseException) -> str:

@@ -27,7 +27,7 @@ def run(  # noqa: PLR0913 -- options, each by its name
     tell a child of its parent's end, the program takes the place of this process and nobody waits for it.
     """
     command = [program, *arguments]
-    if sys.platform != "linux" or not sys.executable:
+    if not is_awaited():
         started()
         as_found()
         os.execve(program, command, environment)
@@ -71,6 +71,11 @@ def run(  # noqa: PLR0913 -- options, each by its name
 
         waiter.main(child, listener, directory, quiet, ignored)
     os._exit(1)  # not reached: the waiter ends as the child did
+
+
+def is_awaited() -> bool:
+    """Whether a process stays to wait for the command."""
+    return sys.platform == "linux" and bool(sys.executable)
 
 
 def _failure(reading: int, writing: int) -> int:

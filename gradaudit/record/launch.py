@@ -55,6 +55,7 @@ def launch(  # noqa: PLR0913 -- options, each by its name
         data=data,
         command=[program, *arguments],
         ignored=child.ignoring_option(program, arguments),
+        awaited=child.is_awaited(),
     )
     plain = {key: value for key, value in os.environ.items() if key != _ENVIRONMENT}
     sys.stdout.flush()

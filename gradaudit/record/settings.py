@@ -28,6 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     activations: bool = False  # sample the model's input and the outputs of its activation modules
     closely: tuple[int, int] | None = None  # global steps, both included, of which everything is recorded
     explicit: bool = False  # started by Recorder, not by the command
+    awaited: bool = False  # by the command, which makes Parquet files of the rows when everything has ended
 
     @property
     def samples_activations(self) -> bool:

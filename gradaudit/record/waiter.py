@@ -11,6 +11,11 @@ import time
 
 SETTLE = 0.01  # seconds in which a signal for the whole process group has reached all of it
 STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+LONGEST = 30.0  # seconds that Parquet files may take
+_CLOSING = (
+    "import sys; sys.path.append(sys.argv[1]); from gradaudit.record.storage.closing import main; main(sys.argv[2])"
+)
 
 
 def main(pid: int, listener: int, directory: str, quiet: bool, ignored: str) -> None:
@@ -20,6 +25,7 @@ def main(pid: int, listener: int, directory: str, quiet: bool, ignored: str) -> 
     try:
         _write(directory, pid, status)
         _tell(directory, quiet, ignored)
+        _make_parquet(directory)
     except Exception:
         pass  # the command's exit code matters more than what is said of it
     _end_as(status)
@@ -201,6 +207,25 @@ def _tell(directory: str, quiet: bool, ignored: str) -> None:
     if not any(facts.get("told") for facts in starts(where)):
         sys.stderr.write(f"gradaudit: no step was recorded: {why_empty(where, ignored)}\n")
         sys.stderr.flush()
+
+
+def _make_parquet(directory: str) -> None:
+    """Have Parquet files made of the rows, by a process of its own; the next Ctrl-C ends it, and the rows stay."""
+    folders = [os.path.join(directory, name) for name in os.listdir(directory) if name.startswith("rank")]
+    if not any(name.endswith(".rows") for folder in folders if os.path.isdir(folder) for name in os.listdir(folder)):
+        return
+    while signal.sigtimedwait(signal.valid_signals(), 0) is not None:
+        pass  # those that ended the command
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    command = [sys.executable, "-P", "-c", _CLOSING, root, directory]
+    silent = [(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)]
+    closing = os.posix_spawn(sys.executable, command, os.environ, file_actions=silent)
+    until = time.monotonic() + LONGEST
+    while not os.waitpid(closing, os.WNOHANG)[0]:
+        taken = signal.sigtimedwait({*ENDS, signal.SIGCHLD}, 1.0)
+        if time.monotonic() > until or (taken is not None and taken.si_signo in ENDS):
+            _end(closing)
+            return
 
 
 def _end_as(status: int) -> None:

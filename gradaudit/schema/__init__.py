@@ -1,8 +1,8 @@
 """The format of a recorded run: every table, every column, and the facts in ``run.json``.
 
 A run is a folder. ``run.json`` holds one `Meta`; each rank has a folder ``rank00000/`` with the
-tables below as Parquet segments ``TABLE-000000.parquet`` and, while a segment is open, an Arrow
-stream ``TABLE.live.arrows`` beside them. Plain pandas or DuckDB can open every one of them.
+tables below as Parquet segments ``TABLE-000000.parquet``, which plain pandas or DuckDB can open;
+while the training runs they are ``TABLE-000000.rows`` (`plain_rows`).
 """
 
 from gradaudit.schema.base import Column, Facts, Table, UserError

@@ -242,11 +242,13 @@ def arrow_schema(table: Table) -> Any:
     """The pyarrow.Schema of `table`."""
     import pyarrow
 
-    names = {"string": "utf8", "bool": "bool_"}
-
-    def arrow_type(dtype: str) -> Any:
-        if dtype.startswith("list<"):
-            return pyarrow.list_(arrow_type(dtype[5:-1]))
-        return getattr(pyarrow, names.get(dtype, dtype))()
-
     return pyarrow.schema([(column.name, arrow_type(column.dtype)) for column in table.columns])
+
+
+def arrow_type(dtype: str) -> Any:
+    """The pyarrow.DataType of a column's type; raises AttributeError where there is none of that name."""
+    import pyarrow
+
+    if dtype.startswith("list<"):
+        return pyarrow.list_(arrow_type(dtype[5:-1]))
+    return getattr(pyarrow, {"string": "utf8", "bool": "bool_"}.get(dtype, dtype))()

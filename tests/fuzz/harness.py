@@ -23,9 +23,9 @@ PLACES = (
     "rank00000/rows-000000.parquet",
     "rank00000/histograms-000000.parquet",
     "rank00000/modules-000000.parquet",
-    "rank00000/steps.live.arrows",
-    "rank00000/evaluations.live.arrows",
-    "rank00000/histograms.live.arrows",
+    "rank00000/steps-000001.rows",
+    "rank00000/evaluations-000001.rows",
+    "rank00000/histograms-000001.rows",
 )
 
 

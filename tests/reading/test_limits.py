@@ -12,7 +12,6 @@ from gradaudit.guard import Refused
 from gradaudit.reading.limits import LENGTHS, MOST_FACTS, MOST_WEIGHT, NUMBERS, weight_of_facts
 from gradaudit.reading.run import load
 from gradaudit.reading.run_file import RunError
-from gradaudit.schema import TABLES, arrow_schema
 from tests.build import build_run, linear_stack, write_table
 from tests.reading.test_untrusted import analyzed, zeros
 
@@ -124,62 +123,6 @@ def test_a_table_of_other_columns_is_left_out_and_named(path, case):
     assert problem.table == "evaluations"
     assert "left out" in problem.message
     assert reason in problem.message
-
-
-def stream(path, name, batches, **options):
-    schema = arrow_schema(TABLES[name]).with_metadata({"segment": "000009"})
-    with (
-        pyarrow.OSFile(str(path / "rank00000" / f"{name}.live.arrows"), "wb") as sink,
-        pyarrow.ipc.new_stream(sink, schema, options=pyarrow.ipc.IpcWriteOptions(**options)) as writer,
-    ):
-        for batch in batches:
-            writer.write_batch(batch)
-
-
-def broken_offsets(rows=4):
-    """A batch whose texts begin before the buffer that holds them."""
-    offsets = pyarrow.py_buffer(numpy.array([0, 3, -(10**8), 9, 12], numpy.int32).tobytes())
-    texts = pyarrow.Array.from_buffers(pyarrow.utf8(), rows, [None, offsets, pyarrow.py_buffer(b"val" * rows)])
-    columns = [texts if f.name == "split" else pyarrow.array([0] * rows).cast(f.type) for f in _evaluations()]
-    return pyarrow.RecordBatch.from_arrays(columns, schema=_evaluations())
-
-
-def _evaluations():
-    return arrow_schema(TABLES["evaluations"])
-
-
-def no_utf8(rows=4):
-    offsets = pyarrow.py_buffer(numpy.arange(rows + 1, dtype=numpy.int32))
-    texts = pyarrow.Array.from_buffers(pyarrow.utf8(), rows, [None, offsets, pyarrow.py_buffer(b"\xff" * rows)])
-    columns = [texts if f.name == "split" else pyarrow.array([0] * rows).cast(f.type) for f in _evaluations()]
-    return pyarrow.RecordBatch.from_arrays(columns, schema=_evaluations())
-
-
-@pytest.mark.parametrize("batch", [broken_offsets, no_utf8])
-def test_a_batch_that_is_not_sound_is_not_read(path, batch):
-    sound = pyarrow.RecordBatch.from_pylist(
-        [{**dict.fromkeys(_evaluations().names, 0), "pass": 50, "batches": 1, "split": "test"}], _evaluations()
-    )
-    stream(path, "evaluations", [sound, batch(), sound])
-    code, complaint, _ = analyzed(path)
-    assert (code, complaint) == (0, "")
-    run = load(path)
-    (problem,) = run.problems
-    assert problem.message == "rank00000/evaluations.live.arrows is damaged, and was left out from there on"
-    assert run.evaluations["split"].tolist()[-1] == "test"
-    assert len(run.evaluations) == 6
-
-
-def test_a_stream_is_not_unpacked(path):
-    """50 KB of compressed zeros: 3 GB."""
-    batch = zeros("steps", 1_000_000).to_batches()[0]
-    stream(path, "steps", [batch] * 20, compression="zstd")
-    file = path / "rank00000" / "steps.live.arrows"
-    assert file.stat().st_size < 1_000_000
-    code, complaint, peak = analyzed(path)
-    assert (code, complaint) == (0, "")
-    assert peak < 500
-    assert "compressed" in load(path).problems[0].message
 
 
 @pytest.mark.long

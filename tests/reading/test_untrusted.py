@@ -101,9 +101,9 @@ def test_no_link_is_followed(tmp_path, part):
 def test_a_pipe_is_not_waited_for(tmp_path):
     path = build_run(tmp_path / "a", loss=FALLING).path
     os.mkfifo(path / "rank00000" / "tensors-000009.parquet")
-    os.mkfifo(path / "rank00000" / "steps.live.arrows")
+    os.mkfifo(path / "rank00000" / "steps-000009.rows")
     assert load(path).problems == (
-        Problem("rank00000/steps.live.arrows is no file and was left out", "steps"),
+        Problem("rank00000/steps-000009.rows is no file and was left out", "steps"),
         Problem("rank00000/tensors-000009.parquet is no file and was left out", "tensors"),
     )
     (path / "run.json").unlink()

@@ -10,10 +10,10 @@ import sys
 import time
 from typing import NamedTuple
 
-import pyarrow
 import pytest
 
 from gradaudit.reading.run import RunError, load
+from gradaudit.schema.plain_rows import columns_of, frames_of
 from tests.record.training import record, run, script
 
 # One process imports torch and forks a child for each training: the import costs more than the training.
@@ -32,7 +32,7 @@ DRIVER = """
 
     def written(directory):
         \"\"\"Wait until the first hand-over is on the disk.\"\"\"
-        file = f"{directory}/rank00000/steps.live.arrows"
+        file = f"{directory}/rank00000/steps-000000.rows"
         while (recording := session.current()) is not None and recording.files.writer.error is None:
             if os.path.exists(file) and os.path.getsize(file):
                 break
@@ -209,9 +209,9 @@ if step == 5:
 """
     stops(driver.train(tmp_path / "run", fault=limit), bare, "File too large")
     assert len(load(tmp_path / "run").steps) >= 1
-    for live in (tmp_path / "run" / "rank00000").glob("*.live.arrows"):
-        with pyarrow.ipc.open_stream(live.read_bytes()) as stream:
-            assert stream.read_all().num_rows, f"the end of {live.name} is torn"
+    for file in (tmp_path / "run" / "rank00000").glob("*.rows"):
+        content = file.read_bytes()
+        assert list(frames_of(content, columns_of(content)))[-1].end == len(content), f"the end of {file.name} is torn"
 
 
 def test_a_limit_on_the_size_of_files_before_the_first_step(tmp_path, driver, bare):

@@ -3,11 +3,11 @@
 import math
 import time
 
-import pyarrow
 import torch
 from torch.nn import functional
 
 from gradaudit.record import hooks, session
+from tests.plain_segments import rows_in
 from tests.record.training import batch, classifier, recorded, run_of
 
 TOOK = 20.0  # seconds that a busy machine may take for what is there after one or two
@@ -15,12 +15,7 @@ TOOK = 20.0  # seconds that a busy machine may take for what is there after one 
 
 def live(directory, name):
     """The rows of an open segment, as they lie on the disk."""
-    file = directory / "rank00000" / f"{name}.live.arrows"
-    try:
-        with pyarrow.ipc.open_stream(file.read_bytes()) as stream:
-            return stream.read_all().to_pylist()
-    except (FileNotFoundError, pyarrow.ArrowInvalid):  # not made yet, or being written
-        return []
+    return rows_in(directory / "rank00000" / f"{name}-000000.rows")
 
 
 def until(condition):

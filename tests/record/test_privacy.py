@@ -2,10 +2,10 @@
 
 import re
 
-import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from tests.plain_segments import rows_in
 from tests.record.training import record, run_of, script
 
 # Texts as examples, labels, keys of a vocabulary and file names; numbers that could be read back as an example or an
@@ -77,8 +77,8 @@ def written(folder):
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         if file.suffix == ".parquet":
             texts[file.name] = str(pyarrow.parquet.read_table(file).to_pylist())
-        elif file.suffix == ".arrows":
-            texts[file.name] = str(pa.ipc.open_stream(file).read_all().to_pylist())
+        elif file.suffix == ".rows":
+            texts[file.name] = str(rows_in(file))
         else:
             texts[file.name] = file.read_text(encoding="utf-8")
     return texts

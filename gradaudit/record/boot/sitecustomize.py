@@ -54,7 +54,7 @@ def _start(finder: Any) -> None:
         return
     finder.watched = {}
     try:
-        for needed in ("pyarrow", "msgspec", "numpy"):
+        for needed in ("msgspec", "numpy"):
             if importlib.util.find_spec(needed) is None:
                 raise ModuleNotFoundError(f"No module named {needed!r}")
         from gradaudit.record.launch import begin

@@ -103,15 +103,23 @@ def read(file: Path, left: Left) -> bytes:
     return content
 
 
-def replace(file: Path, content: Bytes, sync: bool = False) -> None:
+def whole(file: Path) -> bytes:
+    """The content of a file that nobody writes to; raises OSError for a link, and for what is no file."""
+    handle, opened = _open(file, os.O_RDONLY)
+    _close(handle, opened)
+    return read(file, Left(opened.device, opened.size))
+
+
+def replace(file: Path, content: Bytes, sync: bool = False) -> Left:
     """Write `file` so that a reader sees the old content or the new, never a part."""
     temporary = file.with_name(f"{file.name}.tmp")
     try:
-        create(temporary, content, sync)
+        left = create(temporary, content, sync)
     except FileExistsError:
         temporary.unlink()  # left behind, or a link, which is not followed
-        create(temporary, content, sync)
+        left = create(temporary, content, sync)
     temporary.replace(file)
+    return left
 
 
 def _open(file: Path, flags: int) -> tuple[int, _Opened]:

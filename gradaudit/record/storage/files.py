@@ -53,7 +53,7 @@ class Files:
         main = self.rank == 0 and self.attempt == 0
         self.facts_file = self.directory / "run.json" if main else self.folder / "rank.json"
         # Written by its thread: what the training's thread writes, a limit or a slow disk would have it suffer for.
-        self.writer = Writer(self.folder, self.facts, self.facts_file, overdue)
+        self.writer = Writer(self.folder, self.facts, self.facts_file, overdue, parquet=not settings.awaited)
 
     def close(self, state: str) -> None:
         """Finish the writer's thread, which writes `state` last."""

@@ -1,14 +1,14 @@
 """Rows to files: a daemon thread that keeps a killed run readable.
 
-Every hand-over is appended to an Arrow stream at once; a segment that is long or old enough is
-rewritten as Parquet under a temporary name and renamed. What the training does not hand over is
+Every hand-over is appended at once, as a frame that numpy and zlib make; after a segment that is long
+or old enough comes another one. Parquet files are made of them when all is written: by the command
+that waits for the training, else by this thread. What the training does not hand over is
 fetched, so that nothing older than two seconds is lost while the process lives: a process that is
 stopped, or whose interpreter is held by another thread's C code for longer, cannot be served.
 No descriptor is kept, and no signal is taken. Nothing here knows torch.
 """
 
 import contextlib
-import io
 import queue
 import threading
 import time
@@ -16,10 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy
-
 from gradaudit.record import os_signals
-from gradaudit.record.storage import disk
+from gradaudit.record.storage import closing, disk
 from gradaudit.record.storage.disk import Left, replace
 from gradaudit.schema import (
     EVALUATIONS,
@@ -31,7 +29,7 @@ from gradaudit.schema import (
     STEPS,
     TENSORS,
     Table,
-    arrow_schema,
+    plain_rows,
 )
 
 WRITTEN = (STEPS, EVALUATIONS, TENSORS, HISTOGRAMS, ROWS, MODULES, OPERATIONS, EVENTS)
@@ -42,9 +40,9 @@ SEGMENT_SECONDS = 600.0
 SEGMENT_SHARE = 0.25  # of the time since the first row: a week is some thirty files a table, not a thousand
 FACTS_SECONDS = 5.0  # while the training goes on; when it rests, the facts follow the rows at once
 FACTS_SHARE = 100  # facts of many thousand tensors are written so rarely that it costs at most 1 % of the time
+SMALL_ROWS = 256  # a frame with fewer is put together with others
+SMALL_FRAMES = 1024  # when there are so many
 CLOSE_SECONDS = 30.0  # waited for a slow disk at the end, in all
-
-_DTYPES = {"float": "float32", "double": "float64"}  # numpy's names for Arrow's
 
 Columns = dict[str, Any]  # column name -> a sequence of values, all of one length
 Rows = Callable[[], dict[str, Columns]]  # gives rows by table
@@ -54,7 +52,7 @@ class Writer:
     """Writes the tables of one rank into `folder`. `put` never blocks; `close` waits for the thread.
 
     `overdue` gives what has waited too long for a hand-over; it is called by the thread while nothing
-    else was handed over.
+    else was handed over. `parquet`: nobody else makes Parquet files at the end.
     """
 
     def __init__(
@@ -63,6 +61,7 @@ class Writer:
         facts: Callable[[], bytes],
         facts_file: Path,
         overdue: Callable[[], Rows | None] = lambda: None,
+        parquet: bool = True,
     ) -> None:
         self.folder = folder
         self.facts, self.facts_file = facts, facts_file
@@ -70,8 +69,10 @@ class Writer:
         self.begun = False  # the run has its facts on disk, and with them what can be read
         self.spent = 0.0  # CPU seconds of the thread, for what was written
         self._overdue = overdue
+        self._parquet = parquet
+        self._written = False  # everything; what is left is to make Parquet files of it
         self._deadline: float | None = None
-        self.busy = threading.Lock()  # held while files or pyarrow's own locks are in use
+        self.busy = threading.Lock()  # held while files are in use
         self._queue: queue.Queue[Rows | None] = queue.Queue(QUEUE)
         self._segments = {table.name: _Segment(folder, table) for table in WRITTEN}
         self._stale = True  # run.json is behind the rows
@@ -95,12 +96,12 @@ class Writer:
         return self._queue.empty()
 
     def close(self) -> None:
-        """Write what is left and close the segments; a slow disk is waited for until `CLOSE_SECONDS` are over."""
+        """Write what is left; a slow disk is waited for until `CLOSE_SECONDS` are over."""
         if self._thread.is_alive():
             with contextlib.suppress(queue.Full):
                 self._queue.put(None, timeout=self._left())
             self._thread.join(self._left())
-        if self._thread.is_alive() and self.error is None:
+        if self._thread.is_alive() and self.error is None and not self._written:
             self.error = TimeoutError("the disk did not keep up")
 
     def hurry(self, seconds: float) -> None:
@@ -117,15 +118,14 @@ class Writer:
         try:
             with self.busy:
                 self._write_facts()
-                import pyarrow.parquet  # noqa: F401
-
             while (batch := self._next()) is not None:
                 with self.busy:
                     self._write(batch)
             with self.busy:
-                for segment in self._segments.values():
-                    segment.close()
                 self._write_facts()
+                self._written = True
+                if self._parquet:
+                    closing.to_parquet(self.folder, lambda: self._left() > 0)
         except BaseException as error:  # whatever it is, the training must not see it
             # Raised in the training's thread, a SystemExit would end the script.
             fault = RuntimeError(f"the writer's thread was ended by {type(error).__name__}")
@@ -172,96 +172,58 @@ class Writer:
 
 
 class _Segment:
-    """The open segment of one table: an Arrow stream that becomes a Parquet file."""
+    """The open segment of one table: plain frames, which `closing` makes a Parquet file of."""
 
     def __init__(self, folder: Path, table: Table) -> None:
         self.folder, self.table = folder, table
         self.number, self.rows = 0, 0
         self.first = self.opened = 0.0  # when the table got its first row, and this segment
-        self.live = folder / f"{table.name}.live.arrows"
-        self.left: Left | None = None  # the stream's file, as it was left
+        self.left: Left | None = None  # the file, as it was left
+        self.small = self.merged = 0  # frames of few rows since they were put together last, and the size then
+
+    @property
+    def file(self) -> Path:
+        """The file of the segment."""
+        return self.folder / f"{self.table.name}-{self.number:06d}{closing.PLAIN}"
 
     def append(self, columns: Columns) -> None:
         """Append rows and give them to the operating system."""
-        import pyarrow
-
         count = len(columns[self.table.columns[0].name])
         if not count:
             return
+        frames = plain_rows.framed(self.table, columns)
         if self.left is None:
-            self.schema = arrow_schema(self.table).with_metadata({"segment": f"{self.number:06d}"})
-        arrays = [arrow_array(field.type, columns[field.name]) for field in self.schema]
-        batch = pyarrow.RecordBatch.from_arrays(arrays, schema=self.schema).serialize()
-        if self.left is None:
-            self.left = disk.create(self.live, b"".join((self.schema.serialize(), batch)))
+            self.left = disk.create(self.file, b"".join((plain_rows.head(self.table), *frames)))
             self.rows, self.opened = 0, time.monotonic()
             self.first = self.first or self.opened
+            self.small = self.merged = 0
         else:
-            self.left = disk.append(self.live, self.left, batch)
+            self.left = disk.append(self.file, self.left, b"".join(frames))
         self.rows += count
+        self.small += count < SMALL_ROWS
         if self.rows >= SEGMENT_ROWS or time.monotonic() - self.opened > self._longest():
             self.close()
+        elif self.small >= SMALL_FRAMES and 4 * (self.left.size - self.merged) > self.merged:
+            self._merge(self.left)
 
     def _longest(self) -> float:
         """Seconds that a segment may stay open: longer and longer, so that their number grows with the logarithm."""
         return max(SEGMENT_SECONDS, SEGMENT_SHARE * (self.opened - self.first))
 
     def close(self) -> None:
-        """Turn the stream into a Parquet file, then remove it: a reader that sees both knows they are one."""
-        import pyarrow
-        import pyarrow.parquet
-
+        """End the segment; the next row begins another one."""
         if self.left is None:
             return
-        with pyarrow.ipc.open_stream(pyarrow.py_buffer(disk.read(self.live, self.left))) as stream:
-            data = stream.read_all().replace_schema_metadata()
-        keys = [name for name in self.table.key if name not in ("split", "time")]
-        floats = [field.name for field in data.schema if field.type in (pyarrow.float32(), pyarrow.float64())]
-        content = io.BytesIO()
-        pyarrow.parquet.write_table(
-            data,
-            content,
-            compression="zstd",
-            use_dictionary=keys,
-            # Floats of one column share their exponents: byte planes compress to half of plain ones.
-            use_byte_stream_split=floats,
-            write_statistics=keys,
-        )
-        replace(self.folder / f"{self.table.name}-{self.number:06d}.parquet", content.getbuffer(), sync=True)
-        self.live.unlink(missing_ok=True)
+        if self.small >= SMALL_FRAMES // 16:
+            self._merge(self.left)
         self.left = None
         self.number += 1
 
-
-def arrow_array(kind: Any, values: Any) -> Any:
-    """A pyarrow array from buffers: pyarrow.array() would import pandas, 0.4 s under the interpreter's lock."""
-    import pyarrow
-
-    if pyarrow.types.is_list(kind):
-        offsets = numpy.cumsum([0, *(len(value) for value in values)], dtype=numpy.int32)
-        flat = [item for value in values for item in value]
-        children = [arrow_array(kind.value_type, flat)]
-        return pyarrow.Array.from_buffers(kind, len(values), [None, pyarrow.py_buffer(offsets)], children=children)
-    if pyarrow.types.is_string(kind):
-        encoded = [str(value).encode("utf-8", "replace") for value in values]
-        offsets = numpy.concatenate(([0], numpy.cumsum([len(value) for value in encoded]))).astype(numpy.int32)
-        buffers = [None, pyarrow.py_buffer(offsets.tobytes()), pyarrow.py_buffer(b"".join(encoded))]
-        return pyarrow.Array.from_buffers(kind, len(encoded), buffers)
-    if pyarrow.types.is_boolean(kind):
-        bits = numpy.packbits(numpy.asarray(values, dtype=bool), bitorder="little")
-        return pyarrow.Array.from_buffers(kind, len(values), [None, pyarrow.py_buffer(bits.tobytes())])
-    name = _DTYPES.get(str(kind), str(kind))
-    array = numpy.asarray(values, dtype=numpy.float64 if name == "float32" else name)
-    if name == "float32":
-        array = _narrow(array)
-    return pyarrow.Array.from_buffers(kind, len(array), [None, pyarrow.py_buffer(numpy.ascontiguousarray(array))])
-
-
-def _narrow(array: Any) -> Any:
-    """float64 to float32; a finite norm must not become infinite by being stored."""
-    with numpy.errstate(over="ignore"):
-        narrow = array.astype(numpy.float32)
-    if numpy.isinf(narrow).any():
-        most = float(numpy.finfo(numpy.float32).max)
-        narrow = numpy.where(numpy.isinf(array), array, numpy.clip(array, -most, most)).astype(numpy.float32)
-    return narrow
+    def _merge(self, left: Left) -> None:
+        """Put small frames together, so that a row of a slow training weighs no more than one of a fast one."""
+        self.small = 0
+        with contextlib.suppress(OSError):  # what is there stays readable, and the next row says what is wrong
+            content = plain_rows.merged(disk.read(self.file, left))
+            if content is not None:
+                self.left = disk.replace(self.file, content)
+                self.merged = self.left.size
