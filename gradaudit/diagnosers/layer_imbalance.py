@@ -11,9 +11,10 @@ Two windows are compared: steps 10 to 60, and the last half.
 It is a warning when one of these holds: the update-to-weight ratios span `update_spread` decades in both windows; the
 gradient-to-weight ratios span `gradient_spread` decades in both; sorted gradient norms have a gap of `gradient_gap`
 decades between neighbours in the first window, which shows what Adam's equal updates hide, and the layers on both sides
-of it are as far apart in the second; the last two are a note under such an optimizer when no more than `left` of the
-first loss is left. An update spread from `notable` decades in both windows is a note. A parameter group whose learning
-rate stays below `rate` of the largest is a warning.
+of it are as far apart in the second. Under such an optimizer a span of gradients without a gap of `gradual` decades is
+not reported: no layer stands apart, and the updates are even. The last two are a note under it when no more than `left`
+of the first loss is left. An update spread from `notable` decades in both windows is a note. A parameter group whose
+learning rate stays below `rate` of the largest is a warning.
 
 ## Why it matters
 
@@ -29,7 +30,8 @@ residual path. Adam, or a learning rate for its group, evens out the rest.
 
 A layer whose weights start a thousand times too small recovers within some 30 steps, and a head whose loss is weak at
 first catches up, which is why both windows must agree. Fine-tuning with smaller learning rates for lower layers is
-healthy (1/67 was measured). Healthy models span up to 0.9 decades of update and 2.1 of gradient. A gradient that
+healthy (1/67 was measured). Healthy models span up to 0.9 decades of update and 2.1 of gradient; the queries and keys
+of an encoder and the last layer behind its decoder lie 2.9 apart, with all others in between. A gradient that
 changes steadily from layer to layer along the depth is left to `vanishing_gradient` and `exploding_gradient`.
 """
 
@@ -77,6 +79,7 @@ class Limits(msgspec.Struct, frozen=True):
     notable: float = 1.0  # one order of magnitude, just above the healthy maximum
     gradient_spread: float = 2.5  # healthy models reach 2.1 (ReZero)
     gradient_gap: float = 2.2  # healthy models reach 1.7 (ReZero)
+    gradual: float = 0.5  # of an Informer, whose layers span 2.9 decades, neighbours are 0.3 apart at most
     left: float = 0.05  # of the first loss: a task that is solved under even updates took no harm
     rate: float = 1e-3  # discriminative fine-tuning at 1/67 is healthy
 
@@ -158,12 +161,15 @@ def _compared(training: Training, chosen: Mask, limits: Limits) -> Uneven | Even
     """Compare the `chosen` layers with each other."""
     spreads = spreads_of(training, chosen)
     # Even updates that solve the task took no harm from uneven gradients.
-    harmless = is_adaptive(training) and nearly_done(training_loss(training), limits.left)
+    adaptive = is_adaptive(training)
+    harmless = adaptive and nearly_done(training_loss(training), limits.left)
+    # A scale or a detach sets layers apart; without a gap it is the course of the gradient, and the updates are even.
+    apart = not adaptive or spreads.gap.both >= limits.gradual
     of_gradients = Severity.NOTE if harmless else Severity.WARNING
     found: tuple[Quantity, float, Severity]
     if spreads.updates >= limits.update_spread:
         found = ("update", spreads.updates, Severity.WARNING)
-    elif spreads.gradients >= limits.gradient_spread:
+    elif spreads.gradients >= limits.gradient_spread and apart:
         found = ("gradient", spreads.gradients, of_gradients)
     elif spreads.gap.both >= limits.gradient_gap:
         found = ("gradient", spreads.gap.both, of_gradients)

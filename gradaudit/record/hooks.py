@@ -116,14 +116,14 @@ def on_scale(recording: Recording, scaler: Any) -> None:
 @observer(SKIPPED_STEPS)
 def hooked_steps(recording: Recording) -> int:
     """How many steps of this thread the hooks have seen."""
-    return recording.between.hooked
+    return recording.hooked_steps()
 
 
 @observer(SKIPPED_STEPS)
 def on_scaler_step(recording: Recording, scaler: Any, optimizer: OptimizerLike, hooked_before: int) -> None:
     """GradScaler.step returned."""
     if scaler.is_enabled():
-        if recording.between.hooked == hooked_before:
+        if recording.hooked_steps() == hooked_before:
             # A step that the scaler skipped counts for whoever counts calls.
             before = recording.gathered.schedules.before_step
             recording.observers.call(SCHEDULES, before, optimizer, recording.table, False)

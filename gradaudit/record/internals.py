@@ -25,7 +25,7 @@ TORCH = (
         "the scale of a loss, `amp_scale`; objectives keep it",
     ),
     Internal(
-        "_sequence_nr", "autograd nodes", ("observe/graph/walk.py", "observe/loss/losses.py", "observe/operations.py"),
+        "_sequence_nr", "autograd nodes", ("observe/graph/walk.py", "observe/loss/calls.py", "observe/operations.py"),
         "which of several losses a backward was called on: all; and whether a graph reaches back into earlier steps",
     ),
     Internal(

@@ -260,6 +260,10 @@ class Recording:
         """What has waited too long for a step to hand it over; called by the writer's thread."""
         return self.waiting.overdue(self.files.writer) if self.files is not None else None
 
+    def hooked_steps(self) -> int:
+        """How many steps of this thread the hooks have seen."""
+        return self.between.hooked
+
     def detach(self, calls: bool = True) -> None:
         """Take everything of ours off the script's modules and threads; what watches `calls` only if asked."""
         self.activations.detach()

@@ -26,6 +26,25 @@ def test_the_healthy_extremes_are_quiet(tmp_path):
     assert_clean(layer_imbalance, uneven(tmp_path / "b", gradient=1.7))
 
 
+def _spread(path, decades, **changes):
+    """Eight layers whose gradients are so many decades below the first one's."""
+    stats = {"gradient_norm": 0.1 * 10**-decades, "update_norm": numpy.full(8, 1e-3)}
+    return build_run(path, tensors=parameters(8), stats=stats, loss=falling(), **changes)
+
+
+def test_gradients_that_spread_without_a_gap_are_quiet_where_the_updates_are_even(tmp_path):
+    """Queries and keys at one end, the last layer at the other, and all others between them."""
+    # Not in the order of the depth, which would be a vanishing gradient.
+    decades = 0.4 * numpy.array([3, 0, 5, 2, 7, 6, 1, 4])
+    run = _spread(tmp_path / "adam", decades)
+    spreads = judged(layer_imbalance, run, Even).spreads
+    assert (spreads.gradients, spreads.gap.both) == (pytest.approx(2.8), pytest.approx(0.4))
+    assert_clean(layer_imbalance, run)
+    assert_finds(layer_imbalance, _spread(tmp_path / "sgd", decades, optimizer="SGD"), Severity.WARNING)
+    decades[4:6] += 0.3  # two layers stand apart
+    assert_finds(layer_imbalance, _spread(tmp_path / "apart", decades), Severity.WARNING)
+
+
 def test_biases_and_embeddings_may_differ_as_they_like(tmp_path):
     factors = numpy.where([tensor.role == "weight" for tensor in linear_stack(embedding=50)], 1.0, 1e-5)
     stats = {"update_norm": 1e-3 * factors, "gradient_norm": 0.1 * factors}

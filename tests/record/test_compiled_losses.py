@@ -9,7 +9,6 @@ from torch import nn
 from torch.nn import functional
 
 from gradaudit.record.frameworks import compiler
-from gradaudit.record.observe import between
 from tests.record.training import batch, classifier, recorded, run_of
 from tests.thin import thin
 
@@ -294,7 +293,7 @@ def test_what_is_compiled_keeps_working_after_the_recording(tmp_path):
     assert run_of(tmp_path / "again").steps["mean_loss"].tolist() == pytest.approx(known)
 
 
-@pytest.mark.parametrize(("owner", "name"), [(compiler, "losses_of"), (between, "readings")])
+@pytest.mark.parametrize(("owner", "name"), [(compiler, "losses_of"), (hooks, "readings")])
 def test_a_fault_costs_the_compiled_losses_alone(tmp_path, monkeypatch, owner, name):
     def fails(*_):
         raise RuntimeError("no such graph")

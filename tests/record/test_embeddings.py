@@ -64,6 +64,49 @@ def penalised(model, x):
     return classifier(model, x) + 1e-3 * sum(p.norm() for p in model.parameters())
 
 
+class Scaled(nn.Module):
+    """A layer without a bias whose weight is computed, behind another one: as in a KAN, or with a weight norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.weight = nn.Linear(12, 16, bias=False), nn.Parameter(0.3 * torch.randn(16, 16))
+        self.scale = nn.Parameter(torch.ones(16, 1))
+
+    def forward(self, x):
+        return functional.linear(functional.silu(self.first(x)), self.scale * self.weight)
+
+
+class Neighbours(nn.Module):
+    """A graph convolution: a constant matrix mixes what a layer says of the nodes."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(12, 16, bias=False)
+
+    def forward(self, x):
+        return torch.full((len(x), len(x)), 1 / len(x)) @ self.layer(x)
+
+
+@pytest.mark.parametrize("model", [Scaled, Neighbours])
+def test_products_with_weights_and_with_neighbours_are_not_looked_at(tmp_path, model):
+    run = steps_of(tmp_path / "run", classifier, model=model())
+    assert_not_applicable(representation_collapse, run)
+
+
+def test_products_of_embeddings_are_looked_at_on_both_sides(tmp_path):
+    def retrieval(model, x):
+        return functional.cross_entropy(model(noisy(x)) @ model(noisy(x)).T, torch.arange(len(x)))
+
+    run = steps_of(tmp_path / "run", retrieval, model=nn.Linear(12, 16), rate=0.01)
+    assert [facts.compared for facts in run.meta.graph.embeddings] == ["product"]
+
+    def correlation(model, x):
+        return (model(noisy(x)).T @ model(noisy(x)) / len(x) - torch.eye(16)).square().sum()
+
+    run = steps_of(tmp_path / "batch", correlation, model=nn.Linear(12, 16), rate=1e-3)
+    assert [facts.compared for facts in run.meta.graph.embeddings] == ["product"]
+
+
 @pytest.mark.parametrize("objective", [classifier, regression, error_length, pooled, score, penalised])
 def test_objectives_that_compare_nothing_are_not_looked_at(tmp_path, objective):
     assert_not_applicable(representation_collapse, steps_of(tmp_path / "run", objective))

@@ -24,9 +24,11 @@ from gradaudit.record.observe import (
     between,
     calls,
     clips,
+    evaluating,
     graph,
     model_state,
     outputs,
+    parameter_set,
     schedules,
     tensors,
 )
@@ -70,7 +72,7 @@ OBSERVED = [
     (schedules.Schedules, "facts", schedules.SCHEDULES),
     (between.StepObserver, "_decide", "evaluation losses"),
     (undecided.Undecided, "training", "evaluation losses"),
-    (between, "mode_here", "modes of evaluations"),
+    (evaluating, "mode_here", "modes of evaluations"),
     (losses, "sides", "losses"),
     (labels, "observe_on_host", "label counts"),
     (labels, "facts_of", "label counts"),
@@ -107,7 +109,7 @@ OBSERVED = [
     (calls.Calls, "stepped", "calls of modules"),
     (calls.Calls, "end", "calls of modules"),
     (calls.Calls, "facts", "calls of modules"),
-    (tensors, "measure", "gradient statistics"),
+    (parameter_set, "measure", "gradient statistics"),
     (steps, "_tensor_columns", "gradient statistics"),
     (tensors, "find_roots", "names of tensors and modules"),
     (tensors.TensorTable, "facts_now", "changes of requires_grad"),
@@ -137,7 +139,6 @@ CORE = [
     (files.Files, "close"),
     (steps.WriteBatch, "__call__"),
     (writer._Segment, "append"),
-    (writer._Segment, "close"),
     (disk, "create"),
 ]
 

@@ -113,7 +113,7 @@ class LimitReached(Exception):
 
 @pytest.mark.parametrize(
     ("place", "name"),
-    [(between.StepObserver, "on_loss"), (between.StepObserver, "_add_roots"), (session.Recording, "before_step")],
+    [(between.StepObserver, "on_loss"), (between.StepObserver, "add_roots"), (session.Recording, "before_step")],
 )
 def test_what_a_signal_handler_raises_reaches_the_script(tmp_path, trained, monkeypatch, place, name):
     def limit(number, frame):

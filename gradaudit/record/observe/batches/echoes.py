@@ -90,7 +90,7 @@ def _overlap(series: Any) -> bool:
     grams = numpy.lib.stride_tricks.sliding_window_view(series, _GRAM, axis=1)  # [examples, starts, values]
     ordered = numpy.sort(grams, axis=2)
     differ = (ordered[:, :, 1:] != ordered[:, :, :-1]).all(axis=2)
-    starts = numpy.broadcast_to(numpy.arange(grams.shape[1]), differ.shape)[differ]
+    starts = numpy.nonzero(differ)[1]
     # By the first and the last value; all are compared where these are equal.
     known = grams[differ]
     order = numpy.lexsort((known[:, -1], known[:, 0]))

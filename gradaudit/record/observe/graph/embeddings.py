@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gradaudit.record.internals import private
-from gradaudit.record.observe.graph.nodes import parents_of, shape_of
+from gradaudit.record.observe.graph.nodes import ELEMENTWISE, VIEWS, parents_of, shape_of
 from gradaudit.record.observe.graph.terms import Identifiers
 from gradaudit.record.observe.loss.hand_written import kind_of
 from gradaudit.record.observe.model_state.looks import Look
@@ -29,8 +29,11 @@ _BEFORE = 4  # operations between the softmax of attention and its product: view
 _NORMS = {"LinalgVectorNorm", "Norm"}
 _DISTANCES = {"EuclideanDist", "Cdist", "Pdist"}
 _PRODUCTS = {"Mm", "Bmm"}
-_TURNS = 3  # backwards without a comparison, after which the next ones are not looked at
+_VAIN = 3  # backwards without a comparison, after which the next ones are not looked at
 _DIFFERENCES = {"Sub", "Rsub"}
+_TURNS = {"T", "Transpose", "Permute"}
+_LOOK_UPS = {"Embedding", "Gather", "Index", "IndexSelect"}
+_MOST_PARTS = 32  # nodes that a weight may be made of
 _OTHERS = {"Addmm", "Convolution", "NativeLayerNorm", "NativeBatchNorm", "CudnnBatchNorm", "Embedding", "Linear"}
 
 
@@ -69,7 +72,7 @@ class Embeddings:
         found = [layer for root in roots if isinstance(root, torch.Tensor) for layer in _compared(root.grad_fn)]
         # Optimizers that take turns have objectives of their own: a few in a row are looked at.
         self._in_vain = 0 if found else self._in_vain + 1
-        if step >= _EACH and (found or self._in_vain >= _TURNS):
+        if step >= _EACH and (found or self._in_vain >= _VAIN):
             # Where nothing was ever compared, that is asked again when the steps have doubled.
             self._wait, self._in_vain = max(step + 1, int((_GROWTH if self._followed else 2.0) * step)), 0
         for layer in found:
@@ -110,12 +113,14 @@ def _compared(root: Any) -> list[_Layer]:
         node = queue.pop(0)
         kind = kind_of(node.name())
         weights = [parent for parent, _ in parents_of(node) if kind in _PRODUCTS and _is_softmax(parent)]
-        compares = kind in _NORMS | _DISTANCES | _PRODUCTS and not weights
-        above = kinds.get(node, set()) | ({kind} if compares else set())
+        above = kinds.get(node, set()) | ({kind} if kind in _NORMS | _DISTANCES else set())
         if kind in _DIFFERENCES and sum(parent is not None for parent, _ in node.next_functions) < 2:
             above = above - _NORMS  # the length of an error against data: a regression
-        for parent, output in parents_of(node):
-            kinds.setdefault(parent, set()).update(above)
+        for place, (parent, output) in enumerate(node.next_functions):
+            if parent is None:
+                continue
+            product = {kind} if kind in _PRODUCTS and not weights and _is_compared(node, place) else set()
+            kinds.setdefault(parent, set()).update(above | product)
             if kind in _NORMS:
                 normed.add(parent)
             if parent in seen or parent in weights:
@@ -143,6 +148,40 @@ def _is_softmax(node: Any) -> bool:
     return kind_of(node.name()) == "Softmax"
 
 
+def _is_compared(product: Any, place: int) -> bool:
+    """Whether a product compares the rows of its factor at `place` with something.
+
+    A layer whose weight is computed, scaled for one, compares nothing, nor does a matrix that mixes rows, as that of
+    the neighbours in a graph.
+    """
+    sides = [parent for parent, _ in product.next_functions]
+    if place == 1 and not any(map(_is_turned, sides)):
+        return False
+    return len(sides) != 2 or not _is_of_parameters(sides[1 - place])
+
+
+def _is_turned(node: Any) -> bool:
+    while node is not None and kind_of(node.name()) in VIEWS | {"Clone", "Expand", "Unsqueeze"}:
+        node = node.next_functions[0][0]
+    return node is not None and kind_of(node.name()) in _TURNS
+
+
+def _is_of_parameters(node: Any) -> bool:
+    """Whether something is computed of parameters alone; data has no node, and enters where a parent is missing."""
+    queue = [node] if node is not None else []
+    seen = set(queue)
+    while queue:
+        node = queue.pop()
+        kind = kind_of(node.name())
+        data = kind not in ELEMENTWISE and any(parent is None for parent, _ in node.next_functions)
+        if data or kind in _LOOK_UPS or len(seen) > _MOST_PARTS:
+            return False
+        new = {parent for parent, _ in parents_of(node)} - seen
+        seen |= new
+        queue += new
+    return bool(seen)
+
+
 def _word(kinds: set[str], normed: bool) -> str:
     if normed:
         return "cosine"
@@ -157,7 +196,13 @@ def _layer(node: Any, output: int) -> tuple[torch.Tensor, torch.Tensor | None] |
     parents = [parent for parent, _ in node.next_functions]
     weight = next(_leaves(parents[-1]), None)
     bias = next(_leaves(parents[0]), None) if kind == "Addmm" else None
-    if weight is None or weight.ndim != 2 or weight.shape[0] != shape[1] or (kind == "Addmm" and bias is None):
+    if (
+        weight is None
+        or not _is_turned(parents[-1])
+        or weight.ndim != 2
+        or weight.shape[0] != shape[1]
+        or (kind == "Addmm" and bias is None)
+    ):
         return None
     return weight, bias
 
