@@ -11,7 +11,8 @@ In the graph behind the objective, at the first steps and at steps that double: 
 stepped, of no module that an optimizer holds something of. It is a warning where no optimizer takes them up to the end,
 nothing changes them over `least` steps, and more than half of their elements are as torch.nn draws them. It is not
 reported beside layers in a list, nor where an optimizer holds tensors that others stand in place of, which is
-`replaced_parameter`.
+`replaced_parameter`, nor of a copy of trained modules that began equal to them: a target network whose gradient the
+script computes in vain.
 
 ## Why it matters
 
@@ -30,6 +31,7 @@ to stay: freeze them with `requires_grad_(False)`.
 """
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -131,7 +133,8 @@ def _are_drawn(outside: list[OutsideFacts]) -> bool:
 
 def _outside(run: Run, last: int, limits: Limits) -> Outside | None:
     graph = run.meta.graph
-    still = [one for one in graph.outside if not one.moved and one.last - one.first + 1 >= limits.least]
+    waited = [one for one in graph.outside if not one.moved and one.last - one.first + 1 >= limits.least]
+    still = [one for model in _by_model(waited) if not _is_copy(run, model) for one in model]
     # What was loaded may be meant to stay: a perceptual loss, a reward model.
     if not _are_drawn(still):
         return None
@@ -142,6 +145,25 @@ def _outside(run: Run, last: int, limits: Limits) -> Outside | None:
         steps=max(one.last - one.first + 1 for one in still),
         span=Span(first=max(0, min(min(one.first for one in still), last)), last=max(0, last)),
     )
+
+
+def _by_model(parameters: list[OutsideFacts]) -> list[list[OutsideFacts]]:
+    """The parameters of each outermost module, by the class that their names begin with."""
+    found: dict[str, list[OutsideFacts]] = defaultdict(list)
+    for one in parameters:
+        found[one.name.partition(".")[0]].append(one)
+    return list(found.values())
+
+
+def _is_copy(run: Run, parameters: list[OutsideFacts]) -> bool:
+    """Whether they may be a copy, such as a target network, that began with the weights of what is trained.
+
+    It is as drawn because that was, too, and a script that computes targets without no_grad() reaches it.
+    """
+    trained = Counter(tuple(tensor.shape) for tensor in run.meta.tensors if tensor.optimizer >= 0)
+    fits = Counter(tuple(one.sizes) for one in parameters) <= trained
+    copies = run.meta.model_state.copies
+    return fits and sum(copy.tensors for copy in copies if copy.equal_at_first) >= len(parameters)
 
 
 @unregistered_parameter.tell

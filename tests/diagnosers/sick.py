@@ -149,6 +149,13 @@ def uneven(path: Path, *, update: float = 0.0, gradient: float = 0.0, weight: An
     return build_run(path, tensors=parameters(6), stats=stats, **{"loss": falling(), **changes})
 
 
+def gradually_uneven(path: Path, **changes: Any) -> Run:
+    """Eight layers whose gradients span 2.8 decades, the next larger one 0.4 away; not in the order of the depth."""
+    decades = 0.4 * numpy.array([3, 0, 5, 2, 7, 6, 1, 4])
+    stats = {"gradient_norm": 0.1 * 10**-decades, "update_norm": numpy.full(8, 1e-3)}
+    return build_run(path, tensors=parameters(8), stats=stats, loss=falling(), **changes)
+
+
 def two_rates(path: Path) -> Run:
     import msgspec
 
@@ -295,6 +302,7 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
         "pretrained": (crawling, 1e9),
     },
     "layer_imbalance": {
+        "gradual": (gradually_uneven, 0.1),
         "": (lambda path: uneven(path, update=2.0, gradient=2.0), 0),
         "update_spread": (lambda path: uneven(path, update=2.0), 1e9),
         "notable": (lambda path: uneven(path, update=1.2), 1e9),

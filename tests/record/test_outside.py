@@ -1,5 +1,6 @@
 """Parameters that the objective reaches and no optimizer holds."""
 
+import copy
 import dataclasses
 
 import msgspec
@@ -56,6 +57,36 @@ def test_a_model_whose_layers_are_registered_is_quiet(tmp_path):
     run = trained(tmp_path / "a", model, [model.parameters()], inputs=lambda: torch.randn(16, 6, requires_grad=True))
     assert run.meta.graph.outside == []
     assert_clean(unregistered_parameter, run)
+
+
+def values():
+    return nn.Sequential(nn.Linear(6, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1))
+
+
+def bootstrapped(path, target, steps=8):
+    """Learning from targets that another network gives, with a gradient that nobody uses."""
+    model = values()
+    if target is None:
+        target = copy.deepcopy(model)
+    with recorded(path):
+        optimizer = torch.optim.SGD(model.parameters(), 0.01)
+        for _ in range(steps):
+            x = torch.randn(16, 6)
+            optimizer.zero_grad()
+            (model(x) - x[:, :1] - 0.9 * target(x.roll(1, 0))).square().mean().backward()
+            optimizer.step()
+    return run_of(path)
+
+
+def test_a_target_network_that_began_as_a_copy_is_quiet(tmp_path):
+    run = bootstrapped(tmp_path / "a", None)
+    assert len(run.meta.graph.outside) == 6
+    assert_clean(unregistered_parameter, run)
+
+
+def test_a_network_of_the_same_shapes_with_weights_of_its_own_is_a_warning(tmp_path):
+    run = bootstrapped(tmp_path / "a", values())
+    assert_finds(unregistered_parameter, run, Severity.WARNING)
 
 
 def test_several_optimizers_are_quiet(tmp_path):

@@ -80,9 +80,10 @@ class Schedulers:
         self._making += 1
 
     def made(self, scheduler: Any) -> None:
-        """It is made."""
+        """It is made; None where that failed, for a script that goes on without it."""
         self._making = max(0, self._making - 1)
-        self._entry(scheduler)
+        if scheduler is not None:
+            self._entry(scheduler)
 
     def on_step(self, scheduler: Any, nested: bool, own: int, total: int) -> None:
         """`step` is called, after `own` steps of its optimizer and `total` of all; `nested` in that of another one."""
