@@ -8,6 +8,7 @@ import torch._dynamo.testing
 from torch import nn
 from torch.nn import functional
 
+from gradaudit.record import hooks
 from gradaudit.record.frameworks import compiler
 from tests.record.training import batch, classifier, recorded, run_of
 from tests.thin import thin
