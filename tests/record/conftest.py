@@ -1,10 +1,18 @@
 """What holds for all tests of the recorder: each begins as a process does."""
 
+import gc
+
 import pytest
 import torch
 import torch._dynamo
 
 from gradaudit.record.observe import naming, optimizers
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_garbage_of_other_files():
+    """Models and data of other files that only a cycle keeps are neither copies of this one's nor its data."""
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)

@@ -119,7 +119,7 @@ def test_a_fault_in_a_steady_step_ends_them_and_nothing_else(tmp_path, monkeypat
     assert (run.steps["batch_size"] == 12).all()
 
 
-@pytest.mark.parametrize("place", ["drain", "leave", "begin"])
+@pytest.mark.parametrize("place", ["leave", "begin"])
 def test_a_fault_in_what_follows_ends_them(tmp_path, monkeypatch, place):
     def broken(*_):
         raise RuntimeError("planted")
