@@ -34,8 +34,7 @@ _functions_open: Any = private(torch._C, "_len_torch_function_stack") or int
 class Made(NamedTuple):
     """One step that was made."""
 
-    began: float  # the optimizer's step
-    ended: float
+    began: float  # when the optimizer's step did
     objective: Any
     mean: Any
     targets: int
@@ -154,7 +153,7 @@ class Steady:
         if self.at != self.STEPPING or self.optimizer() is not optimizer or threading.get_ident() != self.thread:
             return False
         mine = (self.value, self.mean, self.targets, self.batch_size, self.settings, self.norm)
-        self.made.append(Made(self.began, time.perf_counter(), *mine))
+        self.made.append(Made(self.began, *mine))
         self.left -= 1
         self.at = self.READY if self.left > 0 else self.AWAY
         return True

@@ -1,6 +1,6 @@
 """A loss function that is called again as it was before: of most such calls only the value is read.
 
-What a loss is, its options and its targets are looked at whenever statistics are due, and at one in some fifteen of
+What a loss is, its options and its targets are looked at whenever statistics are due, and at one in some thirty of
 the other calls. Between two of these a training calls the same function with the same options on batches of the same
 kind, and each look would tell the same for ten times the price of the value.
 """
